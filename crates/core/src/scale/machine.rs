@@ -1,0 +1,481 @@
+//! The machine itself: events in, actions out.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::decision::{Because, Conditions, Decision, Rule, Status, Trace};
+use super::hpa::{self, Memory, Pass, Tolerance};
+use super::jobs::{self, Queue};
+use super::keda::{self, Facts, Verdict};
+use super::observe::{Fleet, Job, Phase, Pod, Reading};
+use super::propose::Proposer;
+use super::signals::{self, Amount, Resolved, SignalState};
+use super::spec::{Behavior, Goal, Keda, Kind, Life, Metric, Rules, Select, Spec};
+use crate::formula::{Compiler, Formula};
+use crate::time::{Span, Time};
+
+/// What happened in the driver's world.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Event {
+    /// The manifest changed. What is remembered of signals that keep their names is kept.
+    Spec(Box<Spec>),
+    /// The replicas that exist. A target whose replicas were never seen is not decided.
+    Fleet(Fleet),
+    /// The pods that exist; at most one list an instant.
+    Pods(Vec<Pod>),
+    /// The jobs that exist; at most one list an instant.
+    Jobs(Vec<Job>),
+    /// A signal was read.
+    Reading {
+        /// Its name in the spec; an unknown one is ignored.
+        signal: Arc<str>,
+        /// What it gave.
+        reading: Reading,
+    },
+    /// What the object's own metadata and status tell of its life.
+    Life(Life),
+    /// The last [`Action::Scale`] or [`Action::CreateJobs`] could not be carried out.
+    ScaleFailed,
+    /// Time to decide.
+    Tick,
+}
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are decisions: a box would cost each tick an allocation"
+)]
+pub enum Action {
+    /// What was decided, changed or not; one for each tick.
+    Decided(Decision),
+    /// Write this count. Counted as done at once, so that ticks before the next [`Event::Fleet`] do not
+    /// ask again; [`Event::ScaleFailed`] takes it back.
+    Scale {
+        /// The count found.
+        from: u32,
+        /// The count wanted.
+        to: u32,
+    },
+    /// Create so many jobs. Counted as running and pending at once, until the next [`Event::Jobs`].
+    CreateJobs {
+        /// How many.
+        count: u32,
+    },
+    /// A new manifest could not be taken; the old one goes on.
+    Refused {
+        /// Why.
+        message: String,
+    },
+}
+
+/// Why a spec cannot be run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("formula of {target}: {message}")]
+pub struct SpecError {
+    /// The target.
+    pub target: Arc<str>,
+    /// The compiler's sentence.
+    pub message: String,
+}
+
+/// Everything one target remembers between events. At most 2 KiB with `maxReplicaCount` ≤ 100 and two
+/// external signals: 125 recommendations (1,000 bytes), 2 × 32 events (512 bytes), the two signals, and
+/// this struct. Pods, a sample of each, and the text of an error come on top.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    fleet: Option<Fleet>,
+    /// When `fleet` was observed; `None` while it is what was asked for last.
+    fleet_at: Option<Time>,
+    pods: Option<Vec<Pod>>,
+    /// What the object's status told.
+    life: Life,
+    /// When a tick last found the target active.
+    last_active: Option<Time>,
+    first_seen: Option<Time>,
+    /// When jobs were last created.
+    batch_at: Option<Time>,
+    signals: Vec<SignalState>,
+    memory: Memory,
+    undo: Option<Undo>,
+}
+
+/// How things stood before the last change, to take it back if it could not be carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Undo {
+    fleet: Fleet,
+    last_active: Option<Time>,
+    scaled_to_zero: bool,
+    by: By,
+}
+
+/// Who asked for a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum By {
+    Activation,
+    AutoscalerUp,
+    AutoscalerDown,
+    Jobs,
+}
+
+impl State {
+    /// Bytes on the heap and in the struct, without the pods.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let signals = self.signals.capacity() * size_of::<SignalState>();
+        let readings: usize = self.signals.iter().map(SignalState::heap_bytes).sum();
+        size_of::<State>() + signals + readings + self.memory.heap_bytes()
+    }
+
+    /// Of two counts at one instant the greater, so that their order cannot matter.
+    fn observe(&mut self, now: Time, fleet: Fleet) {
+        let known = self.fleet.filter(|known| self.fleet_at == Some(now) && *known > fleet);
+        self.fleet = Some(known.unwrap_or(fleet));
+        self.fleet_at = Some(now);
+    }
+
+    /// The fleet to decide on: where the pods are known, they tell how many are ready.
+    fn fleet_now(&self) -> Option<Fleet> {
+        let serving = |pod: &&Pod| pod.phase == Phase::Running && pod.ready == Some(true);
+        let ready = self.pods.as_ref().map(|pods| pods.iter().filter(serving).count() as u32);
+        self.fleet.map(|fleet| Fleet { ready: ready.unwrap_or(fleet.ready), ..fleet })
+    }
+
+    /// Takes a change for done, and remembers how it was before.
+    fn ask(&mut self, wanted: Fleet, before: (Fleet, Option<Time>, bool), by: By) {
+        let (fleet, last_active, scaled_to_zero) = before;
+        self.fleet = Some(wanted);
+        self.fleet_at = None;
+        self.undo = Some(Undo { fleet, last_active, scaled_to_zero, by });
+    }
+}
+
+/// Decides one target.
+#[derive(Debug)]
+pub struct Scaler {
+    spec: Box<Spec>,
+    formula: Option<Box<dyn Formula>>,
+    /// `behavior` as the paused annotations leave it; `None` where they change nothing.
+    paused_behavior: Option<Behavior>,
+    compiler: Arc<dyn Compiler>,
+    state: State,
+}
+
+fn compile(spec: &Spec, compiler: &dyn Compiler) -> Result<Option<Box<dyn Formula>>, SpecError> {
+    let Kind::ScaledObject(Keda { modifiers: Some(modifiers), .. }) = &spec.kind else { return Ok(None) };
+    let variables: Vec<Arc<str>> = spec
+        .signals
+        .iter()
+        .filter(|signal| signal.in_formula)
+        .map(|signal| Arc::clone(&signal.name))
+        .collect();
+    let formula = compiler
+        .compile(&modifiers.formula, &variables)
+        .map_err(|error| SpecError { target: Arc::clone(&spec.target), message: error.message })?;
+    Ok(Some(formula))
+}
+
+/// KEDA writes a paused direction into its HPA as `selectPolicy: Disabled`, which also moves an
+/// object without `behavior` to the default policies.
+fn behavior_while_paused(spec: &Spec) -> Option<Behavior> {
+    let Kind::ScaledObject(keda) = &spec.kind else { return None };
+    if !keda.pause.scale_in && !keda.pause.scale_out {
+        return None;
+    }
+    let mut behavior = spec.behavior.clone().unwrap_or_else(|| Behavior {
+        up: Rules::up_defaults(),
+        down: Rules::down_defaults(spec.tuning.downscale_stabilization),
+    });
+    if keda.pause.scale_out {
+        behavior.up.select = Select::Disabled;
+    }
+    if keda.pause.scale_in {
+        behavior.down.select = Select::Disabled;
+    }
+    Some(behavior)
+}
+
+impl Scaler {
+    /// A target that remembers nothing yet.
+    ///
+    /// # Errors
+    /// When the spec's formula does not compile.
+    pub fn new(spec: Spec, compiler: Arc<dyn Compiler>) -> Result<Self, SpecError> {
+        Scaler::resume(spec, State::default(), compiler)
+    }
+
+    /// A target that goes on from a snapshot.
+    ///
+    /// # Errors
+    /// When the spec's formula does not compile.
+    pub fn resume(spec: Spec, mut state: State, compiler: Arc<dyn Compiler>) -> Result<Self, SpecError> {
+        let formula = compile(&spec, &*compiler)?;
+        let paused_behavior = behavior_while_paused(&spec);
+        // Exactly: growing would make room for four where two are wanted.
+        state.signals.reserve_exact(spec.signals.len().saturating_sub(state.signals.len()));
+        state.signals.resize_with(spec.signals.len(), SignalState::default);
+        Ok(Scaler { spec: Box::new(spec), formula, paused_behavior, compiler, state })
+    }
+
+    /// The spec in force.
+    #[must_use]
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// What is remembered, for a snapshot.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Takes one event; a tick appends a decision and what follows from it.
+    pub fn step(&mut self, now: Time, event: &Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Spec(spec) => self.replace(spec, out),
+            Event::Fleet(fleet) => self.state.observe(now, *fleet),
+            Event::Pods(pods) => self.state.pods = Some(pods.clone()),
+            Event::Jobs(found) => self.count_jobs(now, found),
+            Event::Reading { signal, reading } => self.store(now, signal, reading),
+            Event::Life(life) => {
+                // The later of each: an object made anew is younger, and order cannot matter.
+                let known = &mut self.state.life;
+                known.created = known.created.max(life.created);
+                known.last_active = known.last_active.max(life.last_active);
+            }
+            Event::ScaleFailed => self.take_back(),
+            Event::Tick => self.decide(now, out),
+        }
+    }
+
+    fn store(&mut self, now: Time, name: &Arc<str>, reading: &Reading) {
+        let known = self.spec.signals.iter().position(|signal| signal.name == *name);
+        if let Some(state) = known.and_then(|index| self.state.signals.get_mut(index)) {
+            state.store(now, reading);
+        }
+    }
+
+    fn count_jobs(&mut self, now: Time, found: &[Job]) {
+        if let Kind::ScaledJob(spec) = &self.spec.kind {
+            let jobs::Counts { running, pending } = jobs::count(found, &spec.pending_pod_conditions);
+            let fleet = Fleet { spec: running, status: running, ready: running - pending, starting: pending };
+            self.state.observe(now, fleet);
+        }
+    }
+
+    fn replace(&mut self, spec: &Spec, out: &mut Vec<Action>) {
+        let formula = match compile(spec, &*self.compiler) {
+            Ok(formula) => formula,
+            Err(error) => {
+                out.push(Action::Refused { message: alloc::format!("{error}") });
+                return;
+            }
+        };
+        let mut old: Vec<Option<SignalState>> = self.state.signals.drain(..).map(Some).collect();
+        self.state.signals = spec
+            .signals
+            .iter()
+            .map(|signal| {
+                let index = self.spec.signals.iter().position(|known| known.name == signal.name);
+                index.and_then(|index| old.get_mut(index)?.take()).unwrap_or_default()
+            })
+            .collect();
+        self.formula = formula;
+        self.paused_behavior = behavior_while_paused(spec);
+        *self.spec = spec.clone();
+    }
+
+    fn take_back(&mut self) {
+        let state = &mut self.state;
+        let Some(undo) = state.undo.take() else { return };
+        if state.fleet_at.is_none() {
+            state.fleet = Some(undo.fleet);
+        }
+        match undo.by {
+            By::Activation => state.last_active = undo.last_active,
+            By::AutoscalerUp => state.memory.ups.retract_newest(),
+            By::AutoscalerDown => state.memory.downs.retract_newest(),
+            By::Jobs => state.batch_at = None,
+        }
+        state.memory.scaled_to_zero = undo.scaled_to_zero;
+    }
+
+    fn decide(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Some(fleet) = self.state.fleet_now() else { return };
+        self.state.first_seen.get_or_insert(now);
+        let before =
+            (self.state.fleet.unwrap_or(fleet), self.state.last_active, self.state.memory.scaled_to_zero);
+        let mut trace = Trace::new();
+        let mut conditions = Conditions::default();
+        if let Kind::ScaledJob(_) = self.spec.kind {
+            let created = self.decide_jobs(now, fleet, &mut trace);
+            let replicas = fleet.spec.saturating_add(created);
+            out.push(Action::Decided(trace.finish(&self.spec.target, replicas, conditions)));
+            if created > 0 {
+                let starting = fleet.starting.saturating_add(created);
+                self.state.batch_at = Some(now);
+                self.state.ask(
+                    Fleet { spec: replicas, status: replicas, starting, ..fleet },
+                    before,
+                    By::Jobs,
+                );
+                out.push(Action::CreateJobs { count: created });
+            }
+            return;
+        }
+        let (replicas, by_autoscaler) = match &self.spec.kind {
+            Kind::ScaledObject(_) => self.decide_object(now, fleet, &mut trace, &mut conditions),
+            _ => (self.decide_autoscaler(now, fleet, &mut trace, &mut conditions), true),
+        };
+        out.push(Action::Decided(trace.finish(&self.spec.target, replicas, conditions)));
+        if replicas != fleet.spec {
+            let by = match (by_autoscaler, replicas > fleet.spec) {
+                (false, _) => By::Activation,
+                (true, true) => By::AutoscalerUp,
+                (true, false) => By::AutoscalerDown,
+            };
+            self.state.ask(Fleet { spec: replicas, ..before.0 }, before, by);
+            out.push(Action::Scale { from: fleet.spec, to: replicas });
+        }
+    }
+
+    fn decide_jobs(&mut self, now: Time, fleet: Fleet, trace: &mut Trace) -> u32 {
+        let Scaler { spec, state, .. } = self;
+        let Kind::ScaledJob(how) = &spec.kind else { return 0 };
+        let resolved = signals::resolve(spec, None, &mut state.signals, None, fleet, now, trace);
+        // A trigger that cannot be read is left out, as upstream: the others' backlog is real.
+        let queues: Vec<Queue> = spec
+            .signals
+            .iter()
+            .zip(&resolved.amounts)
+            .filter_map(|(signal, amount)| match (amount, &signal.metric) {
+                (
+                    Amount::Read { published, active, .. },
+                    Metric::External(Goal::AverageValue(target) | Goal::Value(target)),
+                ) => Some(Queue { active: *active, length: published.as_f64(), per_job: target.as_f64() }),
+                _ => None,
+            })
+            .collect();
+        let wait = state.batch_at.map_or(Span::ZERO, |at| (at + spec.polling_interval).since(now));
+        let bounds = jobs::Bounds { min: spec.min, max: spec.max, wait };
+        let (created, active) = jobs::create(how, bounds, &queues, fleet, trace);
+        if active {
+            state.last_active = Some(now);
+        }
+        created
+    }
+
+    fn decide_autoscaler(
+        &mut self,
+        now: Time,
+        fleet: Fleet,
+        trace: &mut Trace,
+        conditions: &mut Conditions,
+    ) -> u32 {
+        let Scaler { spec, state, .. } = self;
+        let resolved = signals::resolve(spec, None, &mut state.signals, None, fleet, now, trace);
+        self.autoscale(now, fleet, &resolved, spec_min(&self.spec), trace, conditions)
+    }
+
+    /// KEDA around HPA: pauses, activation, then the autoscaler's part. Whether the latter decided is
+    /// the second value.
+    fn decide_object(
+        &mut self,
+        now: Time,
+        fleet: Fleet,
+        trace: &mut Trace,
+        conditions: &mut Conditions,
+    ) -> (u32, bool) {
+        let Scaler { spec, state, formula, .. } = self;
+        let Kind::ScaledObject(keda) = &spec.kind else { return (fleet.spec, false) };
+        conditions.ready = Some((Status::True, "ScaledObjectReady"));
+        if keda.pause.all || keda.pause.at.is_some() {
+            // The HPA object is deleted while paused, and its memory with it.
+            state.memory.forget();
+            conditions.paused = Some((Status::True, "ScaledObjectPaused"));
+            let because = keda.pause.at.map_or(Because::Paused, Because::PausedAt);
+            let to = keda.pause.at.unwrap_or(fleet.spec);
+            return (trace.settle(Rule::Paused, fleet.spec, to, because), false);
+        }
+        let partly = keda.pause.scale_in || keda.pause.scale_out;
+        conditions.paused = Some(if partly {
+            (Status::True, "ScaledObjectPaused")
+        } else {
+            (Status::False, "ScaledObjectUnpaused")
+        });
+        let resolved =
+            signals::resolve(spec, Some(keda), &mut state.signals, formula.as_deref(), fleet, now, trace);
+        conditions.fallback = Some(if resolved.fell_back {
+            (Status::True, "FallbackExists")
+        } else {
+            (Status::False, "NoFallbackFound")
+        });
+        let first_seen = state.first_seen.unwrap_or(now);
+        let facts = Facts { spec, keda, current: fleet.spec, now, first_seen };
+        let last_active = state.last_active.max(state.life.last_active);
+        let mut life = Life { last_active, ..state.life };
+        let verdict = keda::execute(&facts, &resolved, &mut life, trace, conditions);
+        if life.last_active != last_active {
+            state.last_active = life.last_active;
+        }
+        match verdict {
+            Verdict::Set(replicas) => (replicas, false),
+            Verdict::Continue => {
+                let reason = trace.settled();
+                let wanted = self.autoscale(now, fleet, &resolved, spec_min(&self.spec), trace, conditions);
+                // What keeps it from zero is the better answer than what keeps it from less than one.
+                if wanted == fleet.spec && matches!(reason, Rule::Cooldown | Rule::Hold | Rule::PausedScaleIn)
+                {
+                    trace.settled_by(reason);
+                }
+                (wanted, true)
+            }
+        }
+    }
+
+    fn autoscale(
+        &mut self,
+        now: Time,
+        fleet: Fleet,
+        resolved: &Resolved,
+        min: u32,
+        trace: &mut Trace,
+        conditions: &mut Conditions,
+    ) -> u32 {
+        let Scaler { spec, state, paused_behavior, .. } = self;
+        let State { memory, pods, signals, .. } = state;
+        let behavior = paused_behavior.as_ref().or(spec.behavior.as_ref());
+        let pause = match &spec.kind {
+            Kind::ScaledObject(keda) => (keda.pause.scale_out, keda.pause.scale_in),
+            _ => (false, false),
+        };
+        let tolerance = Tolerance::of(behavior, &spec.tuning);
+        let proposer = Proposer { spec, fleet, pods: pods.as_deref(), states: signals, now, tolerance };
+        let pass = Pass {
+            now,
+            current: fleet.spec,
+            min,
+            max: spec.max,
+            behavior,
+            tuning: &spec.tuning,
+            readable_at_zero: spec
+                .signals
+                .iter()
+                .any(|signal| matches!(signal.metric, Metric::External(_) | Metric::Object(_))),
+            paused: pause,
+        };
+        hpa::reconcile(&pass, memory, || proposer.answers(resolved), trace, conditions)
+    }
+}
+
+/// A ScaledObject's HPA never goes below one: zero is activation's.
+fn spec_min(spec: &Spec) -> u32 {
+    if matches!(spec.kind, Kind::ScaledObject(_)) { spec.min.max(1) } else { spec.min }
+}

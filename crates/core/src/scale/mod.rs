@@ -1,0 +1,34 @@
+//! The `scale` machine: how many replicas one target should have, and why.
+//!
+//! ```text
+//! readings ─▶ signals ─▶ activity ─▶ propose ─▶ stabilise ─▶ limit ─▶ Decision
+//!             absent,     KEDA's      one a       windows     policies,  (every step
+//!             stale,      0 ↔ min     signal                  min, max    kept)
+//!             fallback
+//! ```
+//!
+//! [`Scaler::step`] takes one [`Event`] and appends [`Action`]s. A tick decides and a new spec changes
+//! the rules; every other event only stores what was observed, so their order at one instant cannot matter.
+//!
+//! - [`spec`]: what the manifest asks for;
+//! - [`observe`]: what was seen;
+//! - [`signals`]: from readings to values, with fallback and formula;
+//! - [`keda`]: the part of KEDA that moves between zero and the minimum;
+//! - [`hpa`]: the horizontal pod autoscaler's part, from one replica up;
+//! - [`jobs`]: how many jobs a ScaledJob creates;
+//! - [`decision`]: a decision as data.
+
+pub mod decision;
+pub mod hpa;
+pub mod jobs;
+pub mod keda;
+mod machine;
+pub mod observe;
+mod propose;
+pub mod signals;
+pub mod spec;
+
+pub use decision::{Because, Decision, Rule, Step};
+pub use machine::{Action, Event, Scaler, SpecError, State};
+pub use observe::{Fleet, Job, JobPod, Phase, Pod, Reading, Requests, Sample};
+pub use spec::Spec;
