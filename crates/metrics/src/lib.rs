@@ -1,0 +1,11 @@
+//! Engine metric dialects and PromQL, as plain data and pure functions.
+//!
+//! An autoscaler is only as good as the number it reads, and most bad scaling comes from a query
+//! that parses, returns something, and means something else: a metric renamed two releases ago, a
+//! label no scrape ever adds, a mean where a total was meant, a result that disappears together
+//! with the last replica. This crate holds the knowledge needed to tell: [`dialect`] says what each
+//! inference engine writes to `/metrics`, and [`promql`] says what a query returns, without a
+//! server and without data. Nothing here reads a file, a clock or the network.
+
+pub mod dialect;
+pub mod promql;
