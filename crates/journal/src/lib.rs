@@ -1,0 +1,23 @@
+//! Journals as JSON lines: write, read, replay.
+//!
+//! A bug report is a journal. It is written in segments of at most 64 MiB; each opens with a snapshot of
+//! every target, so old segments can be thrown away and what remains still replays. [`replay()`] runs the
+//! recorded events through the same machine and compares what comes out with what was recorded, byte for
+//! byte.
+//!
+//! Nothing here opens a file: segments are made by whoever drives ([`Segments`]), lines are read from
+//! any [`BufRead`](std::io::BufRead).
+#![forbid(unsafe_code)]
+
+mod replay;
+mod write;
+
+pub use replay::{Error, Replayed, replay};
+pub use write::{Journal, Segments, manifest_hash};
+
+/// A segment's size at the most. A busy target writes about 1 KB a second, so 64 MiB hold eighteen hours
+/// of it, and a segment is read into an editor without pain.
+pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+
+/// One line at the most: a snapshot of ten thousand targets is under 30 MB.
+pub const LINE_BYTES_MAX: usize = 64 << 20;

@@ -1,0 +1,159 @@
+//! Reading and replaying.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead};
+use std::sync::Arc;
+
+use tidegate_core::formula::Compiler;
+use tidegate_core::journal::{Entry, FORMAT, Header, Written};
+use tidegate_core::scale::{Scaler, SpecError, State};
+
+use crate::LINE_BYTES_MAX;
+
+/// Why a journal does not replay.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be read.
+    #[error("line {line}: {source}; check that the file is readable")]
+    Io {
+        /// Line, from 1.
+        line: u64,
+        /// What happened.
+        source: io::Error,
+    },
+    /// A line is not one of a journal.
+    #[error("line {line} is no journal line: {message}; the file was cut or edited before it")]
+    Malformed {
+        /// Line, from 1.
+        line: u64,
+        /// What is wrong.
+        message: String,
+    },
+    /// It was written by another version.
+    #[error(
+        "line {line}: journal format {found}, and this version reads {FORMAT}; use the version that wrote it"
+    )]
+    Format {
+        /// Line, from 1.
+        line: u64,
+        /// The format found.
+        found: u32,
+    },
+    /// A formula in it no longer compiles.
+    #[error("line {line}: {source}; use the version that wrote the journal")]
+    Spec {
+        /// Line, from 1.
+        line: u64,
+        /// What happened.
+        source: SpecError,
+    },
+    /// The machine now does something else.
+    #[error("line {line}: replayed otherwise\nrecorded: {recorded}\nreplayed: {replayed}")]
+    Differs {
+        /// Line, from 1.
+        line: u64,
+        /// The line as written.
+        recorded: String,
+        /// The line as it would be written now.
+        replayed: String,
+    },
+}
+
+/// What a replay went through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Segments.
+    pub segments: u64,
+    /// Events.
+    pub events: u64,
+    /// Actions.
+    pub actions: u64,
+    /// Whether the last line was cut short, as a kill leaves it, and was left out.
+    pub cut: bool,
+}
+
+/// Replays a journal (one segment, or several one after another) and compares.
+///
+/// # Errors
+/// The first line that cannot be read or replays otherwise.
+pub fn replay(mut journal: impl BufRead, compiler: &Arc<dyn Compiler>) -> Result<Replayed, Error> {
+    let mut done = Replayed::default();
+    let mut scalers: BTreeMap<Arc<str>, Scaler> = BTreeMap::new();
+    let mut number = 0;
+    loop {
+        number += 1;
+        let line = read_line(&mut journal, number)?;
+        let Some(line) = line else { return Ok(done) };
+        let Some(line) = line.strip_suffix('\n') else {
+            done.cut = true;
+            return Ok(done);
+        };
+        if line.starts_with("{\"tidegate_journal\":") {
+            open_segment(line, number, compiler, &mut scalers)?;
+            done.segments += 1;
+        } else {
+            done.actions += step(line, number, &mut scalers)?;
+            done.events += 1;
+        }
+    }
+}
+
+fn read_line(journal: &mut impl BufRead, number: u64) -> Result<Option<String>, Error> {
+    let mut line = String::new();
+    let mut limited = io::Read::take(journal, LINE_BYTES_MAX as u64 + 1);
+    let read = limited.read_line(&mut line).map_err(|source| Error::Io { line: number, source })?;
+    if read > LINE_BYTES_MAX {
+        let message = format!("longer than {LINE_BYTES_MAX} bytes");
+        return Err(Error::Malformed { line: number, message });
+    }
+    Ok((read > 0).then_some(line))
+}
+
+fn open_segment(
+    line: &str,
+    number: u64,
+    compiler: &Arc<dyn Compiler>,
+    scalers: &mut BTreeMap<Arc<str>, Scaler>,
+) -> Result<(), Error> {
+    let malformed = |error: serde_json::Error| Error::Malformed { line: number, message: error.to_string() };
+    let header: Header = serde_json::from_str(line).map_err(malformed)?;
+    if header.tidegate_journal != FORMAT {
+        return Err(Error::Format { line: number, found: header.tidegate_journal });
+    }
+    for (target, snapshot) in &header.targets {
+        // A segment that follows another must begin where that one ended.
+        if let Some(running) = scalers.get(target)
+            && (running.state() != &snapshot.state || running.spec() != &snapshot.spec)
+        {
+            let text = |state: &State| serde_json::to_string(state).unwrap_or_default();
+            return Err(Error::Differs {
+                line: number,
+                recorded: format!("{target}: {}", text(&snapshot.state)),
+                replayed: format!("{target}: {}", text(running.state())),
+            });
+        }
+    }
+    scalers.clear();
+    for (target, snapshot) in header.targets {
+        let scaler = Scaler::resume(snapshot.spec, snapshot.state, Arc::clone(compiler))
+            .map_err(|source| Error::Spec { line: number, source })?;
+        scalers.insert(target, scaler);
+    }
+    Ok(())
+}
+
+fn step(line: &str, number: u64, scalers: &mut BTreeMap<Arc<str>, Scaler>) -> Result<u64, Error> {
+    let malformed = |message: String| Error::Malformed { line: number, message };
+    let entry: Entry = serde_json::from_str(line).map_err(|error| malformed(error.to_string()))?;
+    let Some(scaler) = scalers.get_mut(&entry.target) else {
+        return Err(malformed(format!("target {} is not in the segment's header", entry.target)));
+    };
+    let mut actions = Vec::new();
+    scaler.step(entry.t, &entry.event, &mut actions);
+    let written = Written { t: entry.t, target: &entry.target, event: &entry.event, actions: &actions };
+    let replayed = serde_json::to_string(&written).map_err(|error| malformed(error.to_string()))?;
+    if replayed != line {
+        return Err(Error::Differs { line: number, recorded: line.to_owned(), replayed });
+    }
+    Ok(actions.len() as u64)
+}

@@ -1,0 +1,120 @@
+//! Writing.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use tidegate_core::journal::{FORMAT, Header, Snapshot, Written};
+use tidegate_core::scale::{Action, Event};
+use tidegate_core::time::Time;
+
+use crate::SEGMENT_BYTES_MAX;
+
+/// Makes the places segments are written to.
+pub trait Segments {
+    /// Where one segment goes.
+    type Out: Write;
+
+    /// Opens segment `number`, from 1.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    fn open(&mut self, number: u32) -> io::Result<Self::Out>;
+}
+
+/// A journal being written.
+#[derive(Debug)]
+pub struct Journal<S: Segments> {
+    segments: S,
+    manifest: String,
+    origin_unix_us: i64,
+    current: Option<S::Out>,
+    number: u32,
+    written: u64,
+    segment_bytes_max: u64,
+}
+
+impl<S: Segments> Journal<S> {
+    /// A journal of a run of the manifests with this hash, whose time counts from `origin_unix_us`.
+    pub fn new(segments: S, manifest: String, origin_unix_us: i64) -> Self {
+        Journal {
+            segments,
+            manifest,
+            origin_unix_us,
+            current: None,
+            number: 0,
+            written: 0,
+            segment_bytes_max: SEGMENT_BYTES_MAX,
+        }
+    }
+
+    /// The same with smaller segments.
+    #[must_use]
+    pub fn with_segment_bytes_max(self, segment_bytes_max: u64) -> Self {
+        Journal { segment_bytes_max: segment_bytes_max.min(SEGMENT_BYTES_MAX), ..self }
+    }
+
+    /// To be called before an event is stepped: opens a segment with a snapshot when there is none, or
+    /// when the current one is full.
+    ///
+    /// # Errors
+    /// When a segment cannot be opened or written.
+    pub fn prepare(&mut self, snapshot: impl FnOnce() -> BTreeMap<Arc<str>, Snapshot>) -> io::Result<()> {
+        if self.current.is_some() && self.written < self.segment_bytes_max {
+            return Ok(());
+        }
+        self.finish()?;
+        self.number += 1;
+        self.current = Some(self.segments.open(self.number)?);
+        self.written = 0;
+        let header = Header {
+            tidegate_journal: FORMAT,
+            origin_unix_us: self.origin_unix_us,
+            manifest: self.manifest.clone(),
+            targets: snapshot(),
+        };
+        self.line(&header)
+    }
+
+    /// Writes one event and what followed from it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn record(&mut self, t: Time, target: &str, event: &Event, actions: &[Action]) -> io::Result<()> {
+        self.line(&Written { t, target, event, actions })
+    }
+
+    /// Writes out what is buffered.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(&mut self) -> io::Result<()> {
+        match &mut self.current {
+            Some(out) => out.flush(),
+            None => Ok(()),
+        }
+    }
+
+    fn line(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
+        let mut line = serde_json::to_vec(value)?;
+        line.push(b'\n');
+        self.written += line.len() as u64;
+        match &mut self.current {
+            Some(out) => out.write_all(&line),
+            None => Err(io::Error::other("record before prepare")),
+        }
+    }
+}
+
+/// A hash of manifests, to tell runs of different ones apart: 64-bit FNV-1a in hex. Not for security.
+#[must_use]
+pub fn manifest_hash<'a>(files: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut take = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    for file in files {
+        file.iter().copied().for_each(&mut take);
+        // A separator, so that where one file ends matters.
+        take(0xff);
+    }
+    format!("{hash:016x}")
+}
