@@ -1,0 +1,41 @@
+//! The YAML people write, as typed objects, core specs and findings.
+//!
+//! ```text
+//! bytes ─▶ yaml ─▶ node (with places) ─▶ load ─▶ typed objects ─┬▶ lower ─▶ core specs
+//!                                          │                    └▶ lint  ─▶ findings
+//!                                          └▶ findings
+//! ```
+//!
+//! Where to look:
+//! - [`yaml`], [`node`]: text to a tree that knows its places, within limits;
+//! - [`load`], [`object`], [`kinds`]: trees to typed objects;
+//! - [`trigger`]: the metadata of every KEDA trigger type;
+//! - [`lower`]: a ScaledObject, ScaledJob or HorizontalPodAutoscaler as a core spec;
+//! - [`formula`], [`cron`], [`quantity`], [`duration`]: the small languages inside manifests;
+//! - [`lint`]: what is legal and will hurt;
+//! - [`crd`]: the CRDs these types make.
+//!
+//! No file is opened here: bytes are an input.
+#![forbid(unsafe_code)]
+
+pub mod crd;
+pub mod cron;
+pub mod duration;
+pub mod finding;
+pub mod formula;
+pub mod kinds;
+pub mod lint;
+pub mod load;
+pub mod lower;
+pub mod nearest;
+pub mod node;
+pub mod object;
+pub mod quantity;
+mod schema;
+pub mod trigger;
+pub mod workload;
+pub mod yaml;
+
+pub use finding::{Finding, Severity};
+pub use load::{Document, Manifests, Source, load};
+pub use lower::{Target, lower};

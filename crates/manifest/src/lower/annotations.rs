@@ -1,0 +1,121 @@
+//! Annotations: KEDA's pauses and ours.
+
+use tidegate_core::scale::spec::{OnAbsent, Pause};
+
+use super::Faults;
+use crate::load::Document;
+use crate::{duration, path};
+
+/// One of our annotations.
+#[derive(Clone, Copy, Debug)]
+pub struct Annotation {
+    /// Its full name.
+    pub name: &'static str,
+    /// What it says, in a phrase.
+    pub about: &'static str,
+}
+
+/// Every annotation under `tidegate.dev/`.
+pub const ANNOTATIONS: &[Annotation] = &[
+    Annotation { name: "tidegate.dev/model", about: "model names that requests use" },
+    Annotation { name: "tidegate.dev/policy", about: "the policy that decides: keda" },
+    Annotation { name: "tidegate.dev/slo-ttft", about: "objective for the time to the first token" },
+    Annotation { name: "tidegate.dev/slo-itl", about: "objective for the time between tokens" },
+    Annotation { name: "tidegate.dev/on-absent", about: "what an empty reading does" },
+    Annotation {
+        name: "tidegate.dev/hold-timeout",
+        about: "how long a request may wait for a first replica",
+    },
+    Annotation { name: "tidegate.dev/hold-max", about: "how many requests may wait for a first replica" },
+    Annotation {
+        name: "tidegate.dev/honour-polling-interval",
+        about: "ask remote sources only every pollingInterval",
+    },
+    Annotation { name: "tidegate.dev/prometheus", about: "embedded: evaluate queries over what we scrape" },
+    Annotation { name: "tidegate.dev/preemptible", about: "whether the target yields its GPU" },
+    Annotation { name: "tidegate.dev/gpu-price-per-hour", about: "for the cost shown" },
+    Annotation { name: "tidegate.dev/adopt", about: "run this HPA's rules" },
+    Annotation { name: "tidegate.dev/local-command", about: "the command on one machine" },
+];
+
+/// KEDA's reading of a boolean annotation: Go's `ParseBool`, and what that cannot parse is true.
+fn is_set(document: &Document, name: &str) -> bool {
+    match document.annotation(name).as_deref() {
+        None => false,
+        Some("0" | "f" | "F" | "FALSE" | "false" | "False") => false,
+        Some(_) => true,
+    }
+}
+
+/// Whether `autoscaling.keda.sh/paused` is set.
+pub(super) fn paused(document: &Document) -> bool {
+    is_set(document, "autoscaling.keda.sh/paused")
+}
+
+/// Whether `autoscaling.keda.sh/force-activation` is set.
+pub(super) fn force_activation(document: &Document) -> bool {
+    is_set(document, "autoscaling.keda.sh/force-activation")
+}
+
+/// The pauses of a ScaledObject.
+pub(super) fn pause(document: &Document, faults: &mut Faults<'_>) -> Pause {
+    const AT: &str = "autoscaling.keda.sh/paused-replicas";
+    let at = document.annotation(AT).and_then(|text| match text.trim().parse::<i32>() {
+        Ok(count) if count >= 0 => u32::try_from(count).ok(),
+        _ => {
+            let path = path!["metadata", "annotations", AT];
+            faults.invalid(
+                path,
+                format!("{AT} is {text:?}, not a count"),
+                "write a whole number such as \"2\"",
+            );
+            None
+        }
+    });
+    Pause {
+        all: paused(document),
+        at,
+        scale_in: is_set(document, "autoscaling.keda.sh/paused-scale-in"),
+        scale_out: is_set(document, "autoscaling.keda.sh/paused-scale-out"),
+    }
+}
+
+/// `tidegate.dev/on-absent`.
+pub(super) fn on_absent(document: &Document, faults: &mut Faults<'_>) -> OnAbsent {
+    const NAME: &str = "tidegate.dev/on-absent";
+    match document.annotation(NAME).as_deref() {
+        None | Some("manifest") => OnAbsent::Manifest,
+        Some("keep") => OnAbsent::Keep,
+        Some("zero") => OnAbsent::Zero,
+        Some("error") => OnAbsent::Error,
+        Some(other) => {
+            let path = path!["metadata", "annotations", NAME];
+            let message = format!("{NAME} is {other:?}, not manifest, keep, zero or error");
+            faults.invalid(path, message, "use one of the four");
+            OnAbsent::Manifest
+        }
+    }
+}
+
+/// Values of our other annotations, checked so that a slip is told before it matters.
+pub(super) fn check(document: &Document, faults: &mut Faults<'_>) {
+    let mut check = |name: &str, valid: &dyn Fn(&str) -> bool, help: &str| {
+        if let Some(value) = document.annotation(name).filter(|value| !valid(value)) {
+            let path = path!["metadata", "annotations", name];
+            faults.invalid(path, format!("{name} is {value:?}"), help);
+        }
+    };
+    let duration = |text: &str| duration::parse(text).is_ok_and(|span| span.as_micros() > 0);
+    let boolean = |text: &str| matches!(text, "true" | "false");
+    check("tidegate.dev/policy", &|text| text == "keda", "this version knows the policy keda");
+    check("tidegate.dev/slo-ttft", &duration, "write a duration such as 2s");
+    check("tidegate.dev/slo-itl", &duration, "write a duration such as 50ms");
+    check("tidegate.dev/hold-timeout", &duration, "write a duration such as 5m");
+    check("tidegate.dev/hold-max", &|text| text.parse::<u32>().is_ok(), "write a whole number such as 500");
+    check("tidegate.dev/honour-polling-interval", &boolean, "write \"true\" or \"false\"");
+    check("tidegate.dev/preemptible", &boolean, "write \"true\" or \"false\"");
+    check("tidegate.dev/adopt", &boolean, "write \"true\" or \"false\"");
+    check("tidegate.dev/prometheus", &|text| text == "embedded", "write embedded, or leave it out");
+    let price = |text: &str| text.parse::<f64>().is_ok_and(|price| price.is_finite() && price >= 0.0);
+    check("tidegate.dev/gpu-price-per-hour", &price, "write a number such as 2.50");
+}

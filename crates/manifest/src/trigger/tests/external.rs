@@ -1,0 +1,77 @@
+use tidegate_core::scale::spec::{Absent, Activation, Series};
+
+use super::*;
+use crate::trigger::tests::{Case, average, case, in_auth};
+use crate::trigger::{Trigger, TriggerType};
+
+fn minimal() -> Case {
+    case("external", &[("scalerAddress", "scaler.team:9090")])
+}
+
+fn source(trigger: Trigger) -> External {
+    match trigger.source {
+        Source::External(source) => source,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_minimal_trigger_has_every_default() {
+    let trigger = minimal().trigger();
+    assert_eq!(trigger.type_, TriggerType::External);
+    assert_eq!(trigger.metric_name, "s0-*");
+    assert_eq!(trigger.metric, average(1000));
+    assert_eq!(trigger.activation, Activation::Above(0.0));
+    assert_eq!((trigger.absent, trigger.series), (Absent::Error, Series::Sum));
+    let metadata = [("scalerAddress".to_owned(), Given::Value("scaler.team:9090".to_owned()))].into();
+    let expected = External {
+        scaler_address: "scaler.team:9090".to_owned(),
+        push: false,
+        enable_tls: false,
+        unsafe_ssl: false,
+        ca_cert: None,
+        tls_client_cert: None,
+        tls_client_key: None,
+        metadata,
+    };
+    assert_eq!(source(trigger), expected);
+}
+
+#[test]
+fn all_metadata_goes_to_the_server_and_none_is_unknown() {
+    let trigger =
+        case("external-push", &[("scalerAddress", "s:1"), ("enableTLS", "true"), ("unsafeSsl", "1")])
+            .with(&[("anything", " kept as it is "), ("metricName", "m"), ("password", "hunter2")])
+            .with(&[("aFromEnv", "A"), ("bFromEnv", "B"), ("cFromEnv", "C"), ("dFromEnv", "D")])
+            .variable("A", Some("hunter2"))
+            .variable("B", None)
+            .variable("C", Some(""))
+            .auth(&["caCert", "tlsClientCert", "tlsClientKey"])
+            .trigger();
+    assert!(trigger.unknown.is_empty() && trigger.deprecated.is_empty());
+    assert!(!format!("{trigger:?}").contains("hunter2"));
+    let source = source(trigger);
+    assert!(source.push && source.enable_tls && source.unsafe_ssl);
+    assert_eq!(source.ca_cert, in_auth("caCert"));
+    assert_eq!(source.tls_client_cert, in_auth("tlsClientCert"));
+    assert_eq!(source.tls_client_key, in_auth("tlsClientKey"));
+    assert_eq!(source.metadata["anything"], Given::Value(" kept as it is ".to_owned()));
+    assert_eq!(source.metadata["aFromEnv"], Given::Elsewhere(Origin::Environment("A".to_owned())));
+    assert_eq!(source.metadata["bFromEnv"], Given::Elsewhere(Origin::Environment("B".to_owned())));
+    assert!(!source.metadata.contains_key("cFromEnv") && !source.metadata.contains_key("dFromEnv"));
+}
+
+#[test]
+fn variables_of_an_unknown_target_are_all_kept() {
+    let trigger = minimal().with(&[("aFromEnv", "A")]).unknown_environment().trigger();
+    assert!(source(trigger).metadata.contains_key("aFromEnv"));
+}
+
+#[test]
+fn what_is_missing_or_unreadable_is_refused() {
+    minimal()
+        .without("scalerAddress")
+        .refused("scalerAddress", "missing required parameter \"scalerAddress\"");
+    minimal().with(&[("enableTLS", "yes")]).refused("enableTLS", "neither true nor false");
+    minimal().with(&[("unsafeSsl", "yes")]).refused("unsafeSsl", "neither true nor false");
+}
