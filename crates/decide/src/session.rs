@@ -1,0 +1,295 @@
+//! Targets, their machines, and what one line does to them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tidegate_core::journal::Snapshot;
+use tidegate_core::scale::decision::Decision;
+use tidegate_core::scale::spec::{Kind, Life, Metric};
+use tidegate_core::scale::{Action, Event, Fleet, Reading, Scaler, SpecError};
+use tidegate_core::time::Time;
+use tidegate_journal::{Journal, Segments};
+use tidegate_manifest::Target;
+use tidegate_manifest::formula::ExprLang;
+use tidegate_manifest::lower::CronSignal;
+
+use crate::observation::{LineError, Observation, refuse};
+
+/// One decision, as `decide` prints it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Decided {
+    /// The line's own `t`.
+    pub t: serde_json::Number,
+    /// The decision.
+    #[serde(flatten)]
+    pub decision: Decision,
+    /// Replicas found; not part of the JSON form.
+    #[serde(skip)]
+    pub found: u32,
+    /// Jobs to create, for a ScaledJob.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub create_jobs: Option<u32>,
+}
+
+/// Takes down every event and what followed.
+pub trait Recorder {
+    /// Before an event is stepped.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn prepare(&mut self, snapshot: &mut dyn FnMut() -> BTreeMap<Arc<str>, Snapshot>) -> io::Result<()>;
+
+    /// After it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn record(&mut self, t: Time, target: &str, event: &Event, actions: &[Action]) -> io::Result<()>;
+}
+
+impl<S: Segments> Recorder for Journal<S> {
+    fn prepare(&mut self, snapshot: &mut dyn FnMut() -> BTreeMap<Arc<str>, Snapshot>) -> io::Result<()> {
+        Journal::prepare(self, snapshot)
+    }
+
+    fn record(&mut self, t: Time, target: &str, event: &Event, actions: &[Action]) -> io::Result<()> {
+        Journal::record(self, t, target, event, actions)
+    }
+}
+
+/// Decides lines of observations for a set of targets.
+#[derive(Debug)]
+pub struct Session {
+    targets: BTreeMap<Arc<str>, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    scaler: Scaler,
+    crons: Vec<CronSignal>,
+    aliases: BTreeMap<String, String>,
+    last: Option<(Time, Fleet)>,
+}
+
+impl Session {
+    /// A session that remembers nothing yet.
+    ///
+    /// # Errors
+    /// When a target's formula does not compile, which lowering has already told.
+    pub fn new(targets: Vec<Target>) -> Result<Self, SpecError> {
+        let mut entries = BTreeMap::new();
+        for target in targets {
+            let name = Arc::clone(&target.spec.target);
+            let scaler = Scaler::new(target.spec, Arc::new(ExprLang))?;
+            let entry = Entry { scaler, crons: target.crons, aliases: target.aliases, last: None };
+            entries.insert(name, entry);
+        }
+        Ok(Session { targets: entries })
+    }
+
+    /// The targets' names, in order.
+    pub fn targets(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.targets.keys()
+    }
+
+    /// Every target as it is now.
+    #[must_use]
+    pub fn snapshot(&self) -> BTreeMap<Arc<str>, Snapshot> {
+        self.targets
+            .iter()
+            .map(|(name, entry)| {
+                let snapshot =
+                    Snapshot { spec: entry.scaler.spec().clone(), state: entry.scaler.state().clone() };
+                (Arc::clone(name), snapshot)
+            })
+            .collect()
+    }
+
+    /// Decides one line.
+    ///
+    /// # Errors
+    /// When the line is refused, in which case nothing has happened; or its record cannot be written.
+    pub fn line(&mut self, line: &str, recorder: Option<&mut dyn Recorder>) -> Result<Decided, LineError> {
+        self.observe(&Observation::parse(line)?, recorder)
+    }
+
+    /// Decides one observation.
+    ///
+    /// # Errors
+    /// As [`Session::line`].
+    pub fn observe(
+        &mut self,
+        seen: &Observation,
+        mut recorder: Option<&mut dyn Recorder>,
+    ) -> Result<Decided, LineError> {
+        let now = seen.time()?;
+        let name = self.name(seen.target.as_deref())?;
+        let (fleet, events) = self.targets[&name].events(seen, now)?;
+        if let Some(recorder) = recorder.as_deref_mut() {
+            let mut snapshot = || self.snapshot();
+            recorder.prepare(&mut snapshot).or_else(|error| refuse(format!("journal: {error}")))?;
+        }
+        let Some(entry) = self.targets.get_mut(&name) else { return refuse("no such target") };
+        let mut actions = Vec::new();
+        for event in &events {
+            actions.clear();
+            entry.scaler.step(now, event, &mut actions);
+            if let Some(recorder) = recorder.as_deref_mut() {
+                recorder
+                    .record(now, &name, event, &actions)
+                    .or_else(|error| refuse(format!("journal: {error}")))?;
+            }
+        }
+        entry.decided(now, fleet, seen.t.clone(), actions)
+    }
+
+    fn name(&self, given: Option<&str>) -> Result<Arc<str>, LineError> {
+        let known = || self.targets.keys().map(|name| &**name).collect::<Vec<_>>().join(", ");
+        match given {
+            Some(name) => match self.targets.get_key_value(name) {
+                Some((name, _)) => Ok(Arc::clone(name)),
+                None => refuse(format!("target {name} is not in the manifests; there are: {}", known())),
+            },
+            None if self.targets.len() == 1 => {
+                Ok(self.targets.keys().next().map_or_else(|| "".into(), Arc::clone))
+            }
+            None => refuse(format!("target is missing, and there are several: {}", known())),
+        }
+    }
+}
+
+impl Entry {
+    /// The line as events, the tick last; everything is checked before anything is stepped.
+    fn events(&self, seen: &Observation, now: Time) -> Result<(Fleet, Vec<Event>), LineError> {
+        if let Some((last, _)) = self.last
+            && now < last
+        {
+            return refuse(format!("t goes back: {} after {}", now.as_secs_f64(), last.as_secs_f64()));
+        }
+        let fleet = self.fleet(seen)?;
+        let mut events = Vec::new();
+        if let Some(life) = life(seen)? {
+            events.push(Event::Life(life));
+        }
+        match seen.core_jobs() {
+            Some(jobs) => events.push(Event::Jobs(jobs)),
+            None => events.push(Event::Fleet(fleet)),
+        }
+        events.extend(seen.core_pods(now).map(Event::Pods));
+        self.readings(seen, now, &mut events)?;
+        events.push(Event::Tick);
+        Ok((fleet, events))
+    }
+
+    fn fleet(&self, seen: &Observation) -> Result<Fleet, LineError> {
+        let given = seen.replicas;
+        let known = given.spec.or(self.last.map(|(_, fleet)| fleet.spec));
+        let Some(spec) = known.or(seen.jobs.as_ref().map(|_| 0)) else {
+            return refuse(
+                "replicas.spec is missing, and nothing was decided before that could stand for it",
+            );
+        };
+        let starting = given.starting.unwrap_or(0);
+        let status = given.status.unwrap_or(spec);
+        let ready = given.ready.unwrap_or(spec.saturating_sub(starting));
+        Ok(Fleet { spec, status, ready, starting })
+    }
+
+    fn readings(&self, seen: &Observation, now: Time, events: &mut Vec<Event>) -> Result<(), LineError> {
+        let mut given = BTreeMap::new();
+        for (name, value) in &seen.signals {
+            let reading =
+                value.reading(now).or_else(|error| refuse(format!("signal {name}: {}", error.message)))?;
+            if !reading.is_finite() {
+                return refuse(format!("signal {name} is not a finite number"));
+            }
+            given.insert(self.signal(name)?, reading);
+        }
+        for (name, samples) in seen.pod_samples(now) {
+            let signal = if name.is_empty() { self.only_per_pod()? } else { self.signal(&name)? };
+            given.entry(signal).or_insert(Reading::Samples(samples));
+        }
+        let unix_seconds = now.as_micros().div_euclid(1_000_000);
+        for cron in &self.crons {
+            let value = f64::from(cron.value_at(unix_seconds));
+            given.entry(Arc::from(cron.signal.as_str())).or_insert(Reading::Value { value, active: None });
+        }
+        events.extend(given.into_iter().map(|(signal, reading)| Event::Reading { signal, reading }));
+        Ok(())
+    }
+
+    /// The signal of a name: its own, `s<index>-<type>`, its metric's; in any case where that is unique.
+    fn signal(&self, name: &str) -> Result<Arc<str>, LineError> {
+        let signals = &self.scaler.spec().signals;
+        let name = self.aliases.get(name).map_or(name, String::as_str);
+        let exact = signals.iter().find(|signal| &*signal.name == name);
+        let found = exact.or_else(|| signals.iter().find(|signal| signal.name.eq_ignore_ascii_case(name)));
+        // An autoscaler's `resource-cpu` may also be called by its metric alone, which is how samples name it.
+        let of_autoscaler = self.scaler.spec().kind == Kind::Autoscaler;
+        let by_metric = || {
+            signals
+                .iter()
+                .find(|signal| signal.name.split_once('-').is_some_and(|(_, metric)| metric == name))
+        };
+        let by_resource = || {
+            let of =
+                |metric: &Metric| matches!(metric, Metric::Resource { resource, .. } if resource == name);
+            signals.iter().find(|signal| of(&signal.metric))
+        };
+        let by_metric = || if of_autoscaler { by_metric() } else { by_resource() };
+        match found.or_else(by_metric) {
+            Some(signal) => Ok(Arc::clone(&signal.name)),
+            None => {
+                let known: Vec<&str> = signals.iter().map(|signal| &*signal.name).collect();
+                refuse(format!("signal {name} is not in the manifest; there are: {}", known.join(", ")))
+            }
+        }
+    }
+
+    fn only_per_pod(&self) -> Result<Arc<str>, LineError> {
+        let per_pod = |metric: &Metric| matches!(metric, Metric::Resource { .. } | Metric::Pods { .. });
+        let mut wanting = self.scaler.spec().signals.iter().filter(|signal| per_pod(&signal.metric));
+        match (wanting.next(), wanting.next()) {
+            (Some(signal), None) => Ok(Arc::clone(&signal.name)),
+            (None, _) => refuse("pods have samples, and no signal of the manifest is measured a pod"),
+            (Some(_), Some(_)) => refuse("several signals are measured a pod: name each sample's signal"),
+        }
+    }
+
+    fn decided(
+        &mut self,
+        now: Time,
+        mut fleet: Fleet,
+        t: serde_json::Number,
+        actions: Vec<Action>,
+    ) -> Result<Decided, LineError> {
+        let mut create_jobs = matches!(self.scaler.spec().kind, Kind::ScaledJob(_)).then_some(0);
+        let mut decision = None;
+        for action in actions {
+            match action {
+                Action::Decided(made) => decision = Some(made),
+                Action::CreateJobs { count } => create_jobs = Some(count),
+                Action::Scale { .. } | Action::Refused { .. } => {}
+            }
+        }
+        let Some(decision) = decision else { return refuse("nothing could be decided") };
+        let found = fleet.spec;
+        fleet.spec = decision.replicas;
+        self.last = Some((now, fleet));
+        Ok(Decided { t, decision, found, create_jobs })
+    }
+}
+
+fn life(seen: &Observation) -> Result<Option<Life>, LineError> {
+    let time = |field: &str, seconds: Option<f64>| match seconds {
+        None => Ok(None),
+        Some(seconds) => match Time::try_from_secs_f64(seconds) {
+            Some(time) => Ok(Some(time)),
+            None => refuse(format!("{field} is no time in seconds")),
+        },
+    };
+    let life =
+        Life { created: time("created", seen.created)?, last_active: time("last_active", seen.last_active)? };
+    Ok((life != Life::default()).then_some(life))
+}

@@ -1,0 +1,96 @@
+//! What the fuzzers run, as plain functions, so that every test run replays their corpus too.
+//!
+//! Each takes any bytes and must return: no panic, no overflow, no unbounded time or memory. What holds
+//! for accepted input is asserted.
+
+use std::sync::Arc;
+
+use tidegate_core::formula::Compiler;
+use tidegate_decide::Session;
+use tidegate_manifest::formula::ExprLang;
+use tidegate_manifest::lint::lint;
+use tidegate_manifest::{Source, cron, duration, load, lower, quantity};
+
+/// A fuzz target: its name and what it runs.
+pub type FuzzTarget = (&'static str, fn(&[u8]));
+
+/// Every fuzz target.
+pub const TARGETS: &[FuzzTarget] = &[
+    ("manifest", manifest),
+    ("observations", observations),
+    ("formula", formula),
+    ("promql", promql),
+    ("scalars", scalars),
+    ("journal", journal),
+];
+
+/// A manifest: read, lowered, linted; every finding stands inside the file.
+pub fn manifest(data: &[u8]) {
+    let manifests = load(&[Source::new("fuzz.yaml", data)]);
+    let lines = data.iter().filter(|&&byte| byte == b'\n').count() + 1;
+    for finding in lint(&manifests) {
+        assert!((1..=lines + 1).contains(&(finding.line as usize)), "{finding:?} of {lines} lines");
+    }
+    for target in lower(&manifests).targets {
+        assert!(target.spec.min <= target.spec.max || target.spec.max > 0);
+    }
+}
+
+const TWO_TARGETS: &str = include_str!("fuzz/observations.yaml");
+
+/// Lines of observations against a fixed manifest with every kind of target.
+pub fn observations(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let lowered = lower(&load(&[Source::new("fuzz.yaml", TWO_TARGETS)]));
+    let Ok(mut session) = Session::new(lowered.targets) else { return };
+    for line in text.lines() {
+        if let Ok(decided) = session.line(line, None) {
+            assert!(!decided.decision.steps.is_empty(), "a decision without a reason");
+        }
+    }
+}
+
+/// A formula over two triggers: compiled, evaluated on a few values, its result always finite.
+pub fn formula(data: &[u8]) {
+    let Ok(source) = std::str::from_utf8(data) else { return };
+    let variables: Vec<Arc<str>> = vec!["a".into(), "b".into()];
+    let Ok(formula) = ExprLang.compile(source, &variables) else { return };
+    for (a, b) in [(Some(0.0), Some(1e300)), (Some(-1.5), None), (None, None), (Some(7.0), Some(3.0))] {
+        if let Ok(Some(value)) = formula.evaluate(&[("a", a), ("b", b)]) {
+            assert!(value.is_finite());
+        }
+    }
+}
+
+/// A PromQL query and everything lint asks of it.
+pub fn promql(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(query) = tidegate_metrics::promql::parse(text) else { return };
+    let _ = (
+        query.shape(),
+        query.aggregation(),
+        query.value_range(),
+        query.at_zero(),
+        query.only_seen_from_replicas(),
+    );
+    for name in query.metric_names() {
+        let _ = tidegate_metrics::dialect::lookup(name);
+    }
+}
+
+/// Quantities, durations and cron windows: the small languages inside manifests.
+pub fn scalars(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = (quantity::parse(text), duration::parse(text));
+    let mut lines = text.lines();
+    let mut next = || lines.next().unwrap_or("UTC");
+    if let Ok(window) = cron::CronWindow::parse(next(), next(), next()) {
+        let _ = (window.active_at(0), window.next_edge(1_700_000_000));
+    }
+}
+
+/// A journal: replayed to the end or to the first difference.
+pub fn journal(data: &[u8]) {
+    let compiler: Arc<dyn Compiler> = Arc::new(ExprLang);
+    let _ = tidegate_journal::replay(data, &compiler);
+}
