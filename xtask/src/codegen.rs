@@ -1,0 +1,88 @@
+//! Documents that are made from code, so that they cannot lie.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use tidegate_core::scale::Rule;
+use tidegate_manifest::crd;
+use tidegate_manifest::lint::RULES;
+use tidegate_manifest::lower::ANNOTATIONS;
+use tidegate_manifest::object::Kind;
+
+/// Writes each document, or tells which is stale.
+pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
+    let documents = [
+        ("docs/reference/rules.md", rules()),
+        ("docs/reference/lint.md", lint()),
+        ("docs/reference/annotations.md", annotations()),
+        ("docs/reference/kinds.md", kinds()),
+        ("deploy/crds/keda.sh.yaml", crd::yaml()),
+    ];
+    let mut stale = Vec::new();
+    for (path, text) in &documents {
+        let file = root.join(path);
+        if fs::read_to_string(&file).is_ok_and(|known| known == *text) {
+            continue;
+        }
+        if check {
+            stale.push(*path);
+        } else {
+            if let Some(directory) = file.parent() {
+                fs::create_dir_all(directory)?;
+            }
+            fs::write(&file, text)?;
+            crate::say(&format!("codegen: wrote {path}"));
+        }
+    }
+    if !stale.is_empty() {
+        bail!("stale: {}; run `cargo xtask codegen`", stale.join(", "));
+    }
+    Ok(())
+}
+
+const MADE: &str = "<!-- Made by `cargo xtask codegen`; edit the code instead. -->\n\n";
+
+fn rules() -> String {
+    let mut text = format!(
+        "{MADE}# Rules of a decision\n\n\
+         Every step of a decision names one of these; a decision itself names the one that settled its \
+         number. The list is closed.\n\n| rule | what it does |\n|---|---|\n"
+    );
+    for rule in Rule::ALL {
+        let _ = writeln!(text, "| `{}` | {} |", rule.name(), rule.about());
+    }
+    text
+}
+
+fn lint() -> String {
+    let mut text = format!(
+        "{MADE}# Codes of `tidegate lint`\n\n\
+         `tidegate lint --explain CODE` prints a code's page: what it finds, why that hurts, what to do, \
+         and a manifest with and one without it.\n\n| code | name | severity |\n|---|---|---|\n"
+    );
+    for rule in RULES {
+        let code = rule.code;
+        let page = format!("../../crates/manifest/src/lint/pages/{code}.md");
+        let _ = writeln!(text, "| [{code}]({page}) | {} | {} |", rule.name, rule.severity);
+    }
+    text
+}
+
+fn annotations() -> String {
+    let mut text =
+        format!("{MADE}# Annotations under `tidegate.dev/`\n\n| annotation | what it says |\n|---|---|\n");
+    for annotation in ANNOTATIONS {
+        let _ = writeln!(text, "| `{}` | {} |", annotation.name, annotation.about);
+    }
+    text
+}
+
+fn kinds() -> String {
+    let mut text = format!("{MADE}# Kinds that are read\n\n| kind | apiVersion |\n|---|---|\n");
+    for kind in Kind::ALL {
+        let _ = writeln!(text, "| {} | `{}` |", kind.name(), kind.api_version());
+    }
+    text
+}
