@@ -11,7 +11,7 @@ use common::{
 use serde_json::json;
 use tidegate_core::scale::decision::Status;
 use tidegate_core::scale::hpa::behavior::{Done, down_limit};
-use tidegate_core::scale::spec::{Behavior, Kind, Metric, ResourceGoal, Signal, Tuning};
+use tidegate_core::scale::spec::{Behavior, Goal, Kind, Metric, ResourceGoal, Signal, Tuning};
 use tidegate_core::scale::{Because, Event, Fleet, Phase, Pod, Reading, Requests, Rule, Sample, Spec};
 use tidegate_core::time::{Span, Time};
 use tidegate_core::units::Milli;
@@ -164,6 +164,62 @@ fn a_pod_that_is_not_ready_yet_is_left_out_on_the_way_down_and_counts_as_idle_on
         rig.read("cpu", Reading::Samples(samples));
         let ticked = rig.tick();
         assert_eq!((ticked.replicas(), ticked.decision.rule), (wanted, rule), "{usage}: {}", ticked.text());
+    }
+}
+
+/// The first decision on two pods' cpu, at a target of 100 % of what they ask for.
+fn on_two_pods(change: impl Fn(&mut Pod, &mut Sample)) -> common::Ticked {
+    let metric =
+        Metric::Resource { resource: "cpu".into(), container: None, goal: ResourceGoal::Utilization(100) };
+    let (mut a, mut b) = (pod("a", Phase::Running, 1500), pod("b", Phase::Running, 1500));
+    change(&mut a.0, &mut a.1);
+    let mut rig = Rig::new(Spec { min: 1, ..spec(Kind::Autoscaler, vec![signal("cpu", metric)]) });
+    rig.fleet(2);
+    rig.send(&Event::Pods(vec![a.0, b.0.clone()]));
+    b.1.window = secs(30);
+    rig.read("cpu", Reading::Samples(vec![b.1, a.1]));
+    rig.tick()
+}
+
+#[test]
+fn a_pod_of_which_a_container_reports_nothing_has_no_sample_at_all() {
+    assert_eq!(on_two_pods(|_, _| ()).replicas(), 3);
+    let silent = |_: &mut Pod, sample: &mut Sample| {
+        sample.containers.insert("sidecar".into(), None);
+    };
+    // Ascent on what is known, 150 % of one, and against it the pod that is not: 75 % of two.
+    let ticked = on_two_pods(silent);
+    assert_eq!((ticked.replicas(), ticked.decision.rule), (2, Rule::Tolerance), "{}", ticked.text());
+}
+
+#[test]
+fn what_a_pod_asks_for_as_a_whole_counts_instead_of_its_containers() {
+    let whole = |pod: &mut Pod, _: &mut Sample| {
+        pod.requests.pod.insert("cpu".into(), Milli(5000));
+    };
+    // 3 used of 5 + 1 asked for.
+    let ticked = on_two_pods(whole);
+    assert_eq!(asks_for(&ticked), 1, "{}", ticked.text());
+    assert!(ticked.text().contains("50 % used"), "{}", ticked.text());
+}
+
+#[test]
+fn a_target_of_pod_metrics_alone_cannot_wake_itself() {
+    let tuning = Tuning { scale_to_zero: true, ..Tuning::default() };
+    let goal = ResourceGoal::AverageValue(Milli(1000));
+    let cpu = Metric::Resource { resource: "cpu".into(), container: None, goal };
+    for (metric, wakes) in [(cpu, false), (Metric::Object(Goal::AverageValue(Milli(1000))), true)] {
+        let behavior = Some(windows(0, 0));
+        let signals = vec![signal("m", metric)];
+        let mut rig = Rig::new(Spec { min: 0, tuning, behavior, ..spec(Kind::Autoscaler, signals) });
+        rig.fleet(2);
+        rig.value("m", 0.0);
+        assert_eq!(rig.settle().scale, Some((2, 0)));
+        rig.pass(5);
+        rig.value("m", 3.0);
+        let ticked = rig.tick();
+        assert_eq!(ticked.step(Rule::AtZero).is_none(), wakes);
+        assert_eq!(ticked.replicas(), if wakes { 3 } else { 0 });
     }
 }
 

@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{Rig, average, scaled_job, secs, spec};
+use common::{Rig, average, scaled_job, spec};
 use tidegate_core::scale::jobs::{Counts, count};
 use tidegate_core::scale::spec::{Combine, Jobs, Kind, Strategy};
-use tidegate_core::scale::{Because, Event, Fleet, Job, JobPod, Phase, Rule, Spec};
+use tidegate_core::scale::{Event, Fleet, Job, JobPod, Phase, Rule, Spec};
 
 fn job(phase: Phase, conditions: &[&str]) -> Job {
     let conditions = conditions.iter().map(|condition| (*condition).to_owned()).collect();
@@ -60,26 +60,8 @@ fn jobs_are_not_created_before_they_were_counted() {
     assert!(rig.try_tick().is_none());
 }
 
-/// Jobs created each second for a queue that no job has taken from yet, though all of them run.
-fn while_they_start(strategy: Strategy, seconds: i64) -> Vec<(i64, u32)> {
-    let mut rig = Rig::new(scaled_job(strategy));
-    let (mut running, mut batches) = (0, Vec::new());
-    for second in 0..seconds {
-        rig.send(&jobs_of(running, 0));
-        rig.value("q", 3.0);
-        let created = rig.tick().create;
-        running += created as usize;
-        if created > 0 {
-            batches.push((second, created));
-        }
-        rig.pass(1);
-    }
-    batches
-}
-
 #[test]
-fn the_default_strategy_decides_every_tick() {
-    assert_eq!(while_they_start(Strategy::Default, 90), [(0, 3)]);
+fn every_tick_is_a_poll_of_its_own() {
     let mut rig = Rig::new(scaled_job(Strategy::Default));
     let mut created = Vec::new();
     for queue in [1.0, 3.0, 7.0] {
@@ -89,23 +71,6 @@ fn the_default_strategy_decides_every_tick() {
         rig.pass(1);
     }
     assert_eq!(created, [1, 2, 4]);
-}
-
-#[test]
-fn the_other_strategies_give_a_batch_a_polling_interval_to_take_its_work() {
-    for strategy in [Strategy::Accurate, Strategy::Eager] {
-        let batches = while_they_start(strategy, 61);
-        assert_eq!(batches, [(0, 3), (30, 3), (60, 3)], "{strategy:?}");
-    }
-    let mut rig = Rig::new(scaled_job(Strategy::Eager));
-    rig.send(&jobs_of(0, 0));
-    rig.value("q", 3.0);
-    rig.tick();
-    rig.pass(10);
-    let waits = rig.tick();
-    assert_eq!(waits.decision.rule, Rule::Strategy);
-    let left = Because::BatchWaits { strategy: "eager", left: secs(20) };
-    assert_eq!(*waits.because(Rule::Strategy), left);
 }
 
 #[test]
@@ -127,7 +92,7 @@ fn below_the_minimum_it_is_filled_whatever_waits() {
     rig.value("q", 0.0);
     let ticked = rig.tick();
     assert_eq!((ticked.create, ticked.decision.rule), (2, Rule::Min));
-    // One of them ends before the polling interval is over.
+    // One of them ends.
     rig.pass(1);
     rig.send(&jobs_of(2, 0));
     assert_eq!(rig.tick().create, 1);

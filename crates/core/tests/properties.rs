@@ -6,21 +6,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use common::random::{
-    Round, Run, World, any_goal, any_number, any_reading, any_rounds, any_rules, any_spec, any_world,
-    average_goal, rounds_of,
+    Round, Run, World, any_goal, any_reading, any_rounds, any_spec, any_world, ready_pods, rounds_of,
 };
-use common::{Rig, average, fleet, keda, scaled_job, secs, spec, value};
+use common::{average, keda, scaled_job, secs, spec};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tidegate_core::formula::NoFormulas;
 use tidegate_core::journal::{Entry, FORMAT, Header, Snapshot, Written};
 use tidegate_core::scale::decision::Status;
-use tidegate_core::scale::spec::{Behavior, Keda, Kind, Life, Metric, ResourceGoal, Strategy as JobStrategy};
-use tidegate_core::scale::{
-    Action, Decision, Event, Fleet, Job, JobPod, Phase, Pod, Reading, Requests, Rule, Sample, Scaler, Spec,
-};
-use tidegate_core::time::{Span, Time};
-use tidegate_core::units::Milli;
+use tidegate_core::scale::spec::{Behavior, Keda, Kind, Life, Pause, Select, Strategy as JobStrategy};
+use tidegate_core::scale::{Action, Decision, Event, Fleet, Job, JobPod, Phase, Reading, Rule, Scaler, Spec};
+use tidegate_core::time::Span;
 
 fn rules_of(spec: &Spec) -> Keda {
     match &spec.kind {
@@ -110,71 +106,70 @@ fn any_observations() -> impl Strategy<Value = Vec<Event>> {
     })
 }
 
-/// Pods that have long been ready, each asking for so much cpu.
-fn ready_pods(count: usize, request: i64) -> Vec<Pod> {
-    let requests = BTreeMap::from([("*".to_owned(), Milli(request))]);
-    let pod = |index| Pod {
-        name: format!("pod-{index}"),
-        phase: Phase::Running,
-        ready: Some(true),
-        started: Some(Time::from_secs(-10_000)),
-        ready_changed: Some(Time::from_secs(-9_000)),
-        deleting: false,
-        requests: Requests {
-            pod: BTreeMap::new(),
-            containers: BTreeMap::from([("engine".to_owned(), requests.clone())]),
-        },
-    };
-    (0..count).map(pod).collect()
+/// Every signal reads this much, and all that is asked for is carried out.
+fn all_read(spec: &Spec, value: f64, gap_ms: i64) -> Round {
+    let reading = |index| (index, Reading::Value { value, active: None });
+    Round { gap_ms, readings: (0..spec.signals.len()).map(reading).collect(), then: World::Follow(0) }
 }
 
-fn samples(usage: &[i64], now: Time) -> Reading {
-    let sample = |(index, usage): (usize, &i64)| Sample {
-        pod: format!("pod-{index}"),
-        containers: BTreeMap::from([("engine".to_owned(), Some(Milli(*usage)))]),
-        at: now,
-        window: secs(15),
-    };
-    Reading::Samples(usage.iter().enumerate().map(sample).collect())
-}
-
-/// Two runs of one history whose last round differs only in one reading, by `more`.
-fn more_load(
-    spec: &Spec,
-    count: u32,
-    rounds: &[Round],
-    last: &[f64],
-    which: usize,
-    more: f64,
-) -> (Decision, Decision) {
-    let mut decisions = Vec::new();
-    for extra in [0.0, more] {
-        let mut run = Run::new(spec.clone(), count);
-        for round in rounds {
-            run.round(round);
-        }
-        let which = which % spec.signals.len();
-        let readings = last.iter().take(spec.signals.len()).enumerate().map(|(index, value)| {
-            let value = if index == which { value + extra } else { *value };
-            (index, Reading::Value { value, active: None })
-        });
-        decisions.push(run.round(&Round { gap_ms: 1000, readings: readings.collect(), then: World::Lag }));
-    }
-    let more = decisions.pop().expect("two runs");
-    (decisions.pop().expect("two runs"), more)
-}
-
-/// More load takes nothing away. A target with paused ascent is left out: KEDA raises an inactive one to
-/// its minimum and does not start an active one.
-fn without_paused_ascent(mut spec: Spec) -> Spec {
+fn unpaused(mut spec: Spec) -> Spec {
     if let Kind::ScaledObject(keda) = &mut spec.kind {
-        keda.pause.scale_out = false;
+        keda.pause = Pause::default();
+        keda.force_activation = false;
+    }
+    if let Some(behavior) = &mut spec.behavior {
+        behavior.up.select = Select::Max;
+        behavior.down.select = Select::Max;
     }
     spec
 }
 
+/// A ScaledObject with an idle count, or down to zero.
+fn that_can_sleep(spec: Spec) -> Spec {
+    let keda = rules_of(&spec);
+    let min = if keda.idle.is_some() { spec.min } else { 0 };
+    Spec { min, kind: Kind::ScaledObject(keda), ..spec }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn an_idle_target_ends_at_zero_or_its_idle_count_once_the_cooldown_is_over(
+        spec in any_spec(any_goal()).prop_map(unpaused).prop_map(that_can_sleep),
+        start in 0..70_u32,
+        rounds in any_rounds(0..20),
+    ) {
+        let keda = rules_of(&spec);
+        let mut run = Run::new(spec.clone(), start);
+        for round in &rounds {
+            run.round(round);
+        }
+        let patience = (keda.cooldown.as_micros() + keda.initial_cooldown.as_micros()) / 1000;
+        run.round(&all_read(&spec, 0.0, 1000));
+        let decision = run.round(&all_read(&spec, 0.0, patience + 1));
+        // Found below its idle count, it is left as found.
+        let idle = keda.idle.unwrap_or(0);
+        prop_assert!(decision.replicas <= idle, "{decision:#?}");
+    }
+
+    #[test]
+    fn a_load_that_stays_is_reached(
+        spec in any_spec(any_goal()).prop_map(unpaused),
+        start in 1..70_u32,
+        rounds in any_rounds(0..20),
+    ) {
+        let mut run = Run::new(spec.clone(), start);
+        for round in &rounds {
+            run.round(round);
+        }
+        run.after(World::Meddle(start), None);
+        // The longest period is 120 s, and each permits at least one more.
+        for _ in 0..75 {
+            run.round(&all_read(&spec, 1e9, 121_000));
+        }
+        prop_assert_eq!(run.round(&all_read(&spec, 1e9, 121_000)).replicas, spec.max);
+    }
 
     #[test]
     fn bounds_always_hold_and_every_decision_explains_itself(
@@ -188,70 +183,6 @@ proptest! {
             bounds_hold(&spec, &decision)?;
             explanation_holds(&decision)?;
         }
-    }
-
-    #[test]
-    fn more_of_an_average_value_never_gives_fewer_replicas(
-        spec in any_spec(average_goal()).prop_map(without_paused_ascent),
-        start in 0..70_u32,
-        rounds in any_rounds(0..30),
-        last in vec(any_number(), 3),
-        which in 0..3_usize,
-        more in any_number(),
-    ) {
-        let (less, more) = more_load(&spec, start, &rounds, &last, which, more);
-        prop_assert!(more.replicas >= less.replicas, "{less:#?}\n{more:#?}");
-    }
-
-    #[test]
-    fn more_of_a_value_never_gives_fewer_replicas_while_every_replica_is_ready(
-        spec in any_spec(any_goal()).prop_map(without_paused_ascent),
-        start in 0..70_u32,
-        rounds in rounds_of(any_reading(), Just(World::Follow(0)), 0..30),
-        last in vec(any_number(), 3),
-        which in 0..3_usize,
-        more in any_number(),
-    ) {
-        let (less, more) = more_load(&spec, start, &rounds, &last, which, more);
-        prop_assert!(more.replicas >= less.replicas, "{less:#?}\n{more:#?}");
-    }
-
-    #[test]
-    fn more_used_by_a_pod_never_gives_fewer_replicas_while_every_pod_is_ready(
-        history in vec((1..20_usize, 0..3000_i64), 0..10),
-        usage in vec(0..3000_i64, 1..20),
-        which in 0..20_usize,
-        more in 0..3000_i64,
-        behavior in prop::option::of((any_rules(60), any_rules(60)).prop_map(|(up, down)| Behavior { up, down })),
-        goal in prop_oneof![
-            (1..150_u32).prop_map(|percent| Some(ResourceGoal::Utilization(percent))),
-            (1..2000_i64).prop_map(|average| Some(ResourceGoal::AverageValue(Milli(average)))),
-            Just(None),
-        ],
-    ) {
-        let metric = match goal {
-            Some(goal) => Metric::Resource { resource: "cpu".into(), container: None, goal },
-            None => Metric::Pods { average: Milli(700) },
-        };
-        let spec = Spec { min: 1, max: 60, behavior, ..spec(Kind::Autoscaler, vec![common::signal("m", metric)]) };
-        let mut outcomes = Vec::new();
-        for extra in [0, more] {
-            let mut rig = Rig::new(spec.clone());
-            let observe = |rig: &mut Rig, usage: &[i64]| {
-                rig.pass(1);
-                rig.fleet(usage.len() as u32);
-                rig.send(&Event::Pods(ready_pods(usage.len(), 1000)));
-                rig.read("m", samples(usage, rig.now));
-                rig.tick().replicas()
-            };
-            for (count, usage) in &history {
-                observe(&mut rig, &vec![*usage; *count]);
-            }
-            let mut last = usage.clone();
-            last[which % usage.len()] += extra;
-            outcomes.push(observe(&mut rig, &last));
-        }
-        prop_assert!(outcomes[1] >= outcomes[0], "{outcomes:?}");
     }
 
     #[test]
@@ -413,20 +344,4 @@ fn the_worst_stairs_fit_two_kibibytes() {
     }
     assert!(largest <= 2048, "{largest} bytes");
     assert!(largest > 1024, "{largest} bytes: these stairs were meant to be hard");
-}
-
-/// The exception to "more load, no fewer replicas": a Value is multiplied with the ready replicas, and
-/// with none ready asks for none, however much there is.
-#[test]
-fn a_value_asks_for_nothing_while_no_replica_is_ready() {
-    for reading in [40.0, 4000.0] {
-        let mut rig = Rig::new(Spec { min: 1, ..spec(Kind::Autoscaler, vec![value("q", 10.0)]) });
-        rig.send(&Event::Fleet(Fleet { spec: 4, status: 4, ready: 0, starting: 4 }));
-        rig.value("q", reading);
-        assert_eq!(rig.tick().step(Rule::Signal).map(|step| step.to), Some(0));
-        rig.send(&Event::Fleet(fleet(4)));
-        rig.pass(1);
-        let all_ready = rig.tick().step(Rule::Signal).map(|step| step.to);
-        assert_eq!(all_ready, Some((reading / 10.0 * 4.0) as u32));
-    }
 }

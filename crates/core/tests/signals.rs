@@ -7,7 +7,7 @@ use tidegate_core::scale::decision::{AbsentAs, Lost, Status};
 use tidegate_core::scale::spec::{
     Absent, Activation, Goal, Keda, Kind, Metric, OnAbsent, Pause, Series, Signal,
 };
-use tidegate_core::scale::{Because, Event, Fleet, Reading, Rule, Spec};
+use tidegate_core::scale::{Because, Event, Fleet, Phase, Pod, Reading, Requests, Rule, Spec};
 use tidegate_core::units::Milli;
 
 /// Five replicas, a cooldown of 60 s, and ten minutes of the same reading once a second.
@@ -208,6 +208,30 @@ fn of_two_readings_at_one_instant_the_better_informed_stays() {
 }
 
 #[test]
+fn what_is_remembered_does_not_tell_the_order_of_one_instant() {
+    let stale = |value, age| Reading::Stale { value, age: secs(age) };
+    let pairs = [
+        (stale(1.0, 5), stale(2.0, 5)),
+        (stale(1.0, 5), stale(1.0, 6)),
+        (Reading::Error("a".into()), Reading::Error("b".into())),
+        (Reading::Absent, Reading::Samples(Vec::new())),
+        (Reading::Series(vec![1.0, 2.0]), Reading::Series(vec![3.0])),
+        // The same sum of as many, and not the same sum of what would be published.
+        (Reading::Series(vec![0.25, 0.75]), Reading::Series(vec![0.0005, 0.9995])),
+    ];
+    for (one, other) in pairs {
+        let states = [[&one, &other], [&other, &one]].map(|order| {
+            let mut rig = Rig::new(scaled_object(keda()));
+            for reading in order {
+                rig.read("q", reading.clone());
+            }
+            rig.state()
+        });
+        assert_eq!(states[0], states[1], "{one:?} {other:?}");
+    }
+}
+
+#[test]
 fn a_later_reading_replaces_a_better_informed_one() {
     let mut rig = Rig::new(scaled_object(keda()));
     rig.fleet(5);
@@ -224,6 +248,19 @@ fn a_reading_for_a_signal_that_the_spec_does_not_know_is_ignored() {
     rig.value("q", 50.0);
     rig.value("other", 900.0);
     assert_eq!(rig.tick().replicas(), 5);
+}
+
+#[test]
+fn a_metric_that_cannot_be_reckoned_with_is_named_before_what_the_others_ask_for() {
+    let mut rig =
+        Rig::new(Spec { signals: vec![average("q", 10.0), common::value("r", 10.0)], ..autoscaler() });
+    rig.send(&Event::Fleet(Fleet { spec: 2, status: 0, ready: 0, starting: 0 }));
+    rig.value("q", 40.0);
+    rig.value("r", 40.0);
+    let ticked = rig.tick();
+    assert_eq!(ticked.replicas(), 4);
+    assert_eq!(ticked.decision.steps.last().map(|step| (step.rule, step.to)), Some((Rule::Signal, 4)));
+    assert!(ticked.text().contains("r: no pods returned by selector"), "{}", ticked.text());
 }
 
 /// Two AverageValue signals `a` and `b` with target 10, `a` in error, `b` reading so much.
@@ -295,6 +332,24 @@ fn the_pods_tell_how_many_replicas_are_ready_where_they_are_known() {
     rig.value("q", 20.0);
     let ticked = rig.tick();
     assert_eq!((ticked.replicas(), ticked.decision.rule), (4, Rule::Hold), "no pods to multiply with");
+
+    let pod = |name: &str, phase, ready| Pod {
+        name: name.into(),
+        phase,
+        ready,
+        started: None,
+        ready_changed: None,
+        deleting: false,
+        requests: Requests::default(),
+    };
+    rig.send(&Event::Pods(vec![
+        pod("a", Phase::Running, Some(true)),
+        pod("b", Phase::Running, Some(true)),
+        pod("c", Phase::Running, Some(false)),
+        pod("d", Phase::Running, None),
+        pod("e", Phase::Pending, Some(true)),
+    ]));
+    assert_eq!(rig.tick().step(Rule::Signal).map(|step| step.to), Some(4));
 }
 
 #[test]

@@ -254,7 +254,6 @@ pub enum Because {
     Backlog { queue: f64, per_job: f64, combine: &'static str, signals: u32 },
     JobsCreated { strategy: &'static str, wanted: i64, running: u32, pending: u32, created: u32 },
     JobsBelowMin { min: u32, running: u32 },
-    BatchWaits { strategy: &'static str, left: Span },
     Unchanged,
 }
 
@@ -363,9 +362,6 @@ impl fmt::Display for Because {
                 "strategy {strategy}: {wanted} wanted, {running} running, {pending} pending: create {created}"
             ),
             B::JobsBelowMin { min, running } => write!(f, "{running} running, the minimum is {min}"),
-            B::BatchWaits { strategy, left } => {
-                write!(f, "strategy {strategy}: the last batch may not have taken its work yet, {left} left")
-            }
             B::Unchanged => f.write_str("nothing asks for a change"),
         }
     }

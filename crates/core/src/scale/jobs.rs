@@ -4,11 +4,13 @@
 //! is created for work and ends by itself, so there is no descent, no window and no rate: only how much
 //! of the backlog the jobs that run already account for, which is what the four strategies differ in.
 //!
-//! Two differences, on purpose. When the running jobs cannot be counted KEDA takes them for none and
-//! may create too many; here nothing is created before the first count, and what was created counts
-//! until the next. And KEDA decides once a polling interval: a job that has just started has not taken
-//! its work yet, so every strategy but the default one would ask again for the same backlog at the next
-//! tick. Here the first batch goes at once, and for those strategies the next waits a polling interval.
+//! One difference, on purpose. When the running jobs cannot be counted KEDA takes them for none and may
+//! create too many; here nothing is created before the first count, and what was created counts until the
+//! next.
+//!
+//! A tick is one poll, as KEDA's: the arithmetic has no memory of its own. A job that has just started
+//! has not taken its work yet, and every strategy but the default one would ask for the same backlog again
+//! at the next tick, so a driver ticks a ScaledJob once a `pollingInterval` and not each second.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,7 +18,6 @@ use alloc::vec::Vec;
 use super::decision::{Because, Rule, Trace};
 use super::observe::{Fleet, Job, Phase};
 use super::spec::{Combine, Jobs, Strategy};
-use crate::time::Span;
 use crate::units::ceil_replicas;
 
 /// One trigger's backlog.
@@ -166,19 +167,10 @@ impl Combine {
     }
 }
 
-/// What holds jobs back besides the strategy.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) min: u32,
-    pub(crate) max: u32,
-    /// Until a polling interval has passed since the last batch; nothing or negative when it has.
-    pub(crate) wait: Span,
-}
-
 /// Jobs to create now. `fleet.spec` is what runs, `fleet.starting` what is pending of it.
 pub(crate) fn create(
     spec: &Jobs,
-    Bounds { min, max, wait }: Bounds,
+    (min, max): (u32, u32),
     queues: &[Queue],
     fleet: Fleet,
     trace: &mut Trace,
@@ -206,11 +198,6 @@ pub(crate) fn create(
         let created = floor - running;
         trace.settle(Rule::Min, running, floor, Because::JobsBelowMin { min: floor, running });
         return (created, true);
-    }
-    if wait > Span::ZERO && spec.strategy != Strategy::Default {
-        let because = Because::BatchWaits { strategy: spec.strategy.name(), left: wait };
-        trace.settle(Rule::Strategy, running, running, because);
-        return (0, true);
     }
     let above = i64::from(running) - i64::from(floor);
     let permitted = permit(spec.strategy, backlog.jobs, above, pending, room(min, max), backlog.queue);

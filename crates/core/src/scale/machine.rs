@@ -16,7 +16,7 @@ use super::propose::Proposer;
 use super::signals::{self, Amount, Resolved, SignalState};
 use super::spec::{Behavior, Goal, Keda, Kind, Life, Metric, Rules, Select, Spec};
 use crate::formula::{Compiler, Formula};
-use crate::time::{Span, Time};
+use crate::time::Time;
 
 /// What happened in the driver's world.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,8 +99,6 @@ pub struct State {
     /// When a tick last found the target active.
     last_active: Option<Time>,
     first_seen: Option<Time>,
-    /// When jobs were last created.
-    batch_at: Option<Time>,
     signals: Vec<SignalState>,
     memory: Memory,
     undo: Option<Undo>,
@@ -302,7 +300,7 @@ impl Scaler {
             By::Activation => state.last_active = undo.last_active,
             By::AutoscalerUp => state.memory.ups.retract_newest(),
             By::AutoscalerDown => state.memory.downs.retract_newest(),
-            By::Jobs => state.batch_at = None,
+            By::Jobs => {}
         }
         state.memory.scaled_to_zero = undo.scaled_to_zero;
     }
@@ -320,7 +318,6 @@ impl Scaler {
             out.push(Action::Decided(trace.finish(&self.spec.target, replicas, conditions)));
             if created > 0 {
                 let starting = fleet.starting.saturating_add(created);
-                self.state.batch_at = Some(now);
                 self.state.ask(
                     Fleet { spec: replicas, status: replicas, starting, ..fleet },
                     before,
@@ -363,9 +360,7 @@ impl Scaler {
                 _ => None,
             })
             .collect();
-        let wait = state.batch_at.map_or(Span::ZERO, |at| (at + spec.polling_interval).since(now));
-        let bounds = jobs::Bounds { min: spec.min, max: spec.max, wait };
-        let (created, active) = jobs::create(how, bounds, &queues, fleet, trace);
+        let (created, active) = jobs::create(how, (spec.min, spec.max), &queues, fleet, trace);
         if active {
             state.last_active = Some(now);
         }

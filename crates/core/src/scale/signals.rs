@@ -128,9 +128,10 @@ impl Slot {
             (Slot::Value { value: a, active: x }, Slot::Value { value: b, active: y }) => {
                 a.total_cmp(b).then(x.cmp(y)).is_gt()
             }
-            (Slot::Series { sum: a, count: m, .. }, Slot::Series { sum: b, count: n, .. }) => {
-                a.total_cmp(b).then(m.cmp(n)).is_gt()
-            }
+            (
+                Slot::Series { sum: a, count: m, published: x },
+                Slot::Series { sum: b, count: n, published: y },
+            ) => a.total_cmp(b).then(m.cmp(n)).then(x.cmp(y)).is_gt(),
             (Slot::Stale { value: a, age: x }, Slot::Stale { value: b, age: y }) => {
                 y.cmp(x).then(a.total_cmp(b)).is_gt()
             }

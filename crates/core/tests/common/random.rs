@@ -1,5 +1,6 @@
 //! Random specs and random runs of them, for the laws that hold for every one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::collection::vec;
@@ -10,7 +11,7 @@ use tidegate_core::scale::spec::{
     Absent, Activation, Amount, Behavior, Fallback, FallbackBehavior, Goal, Keda, Kind, Metric, OnAbsent,
     Pause, RatePolicy, Rules, Select, Series, Signal, Tuning,
 };
-use tidegate_core::scale::{Action, Decision, Event, Fleet, Reading, Scaler, Spec};
+use tidegate_core::scale::{Action, Decision, Event, Fleet, Phase, Pod, Reading, Requests, Scaler, Spec};
 use tidegate_core::time::{Span, Time};
 use tidegate_core::units::Milli;
 
@@ -93,7 +94,7 @@ fn any_keda() -> impl Strategy<Value = Keda> {
 
 /// A ScaledObject or an HPA over one to three external signals.
 pub(crate) fn any_spec(goal: impl Strategy<Value = Goal>) -> impl Strategy<Value = Spec> {
-    let bounds = (0..6_u32, 0..60_u32, option::weighted(0.3, 0..6_u32));
+    let bounds = (prop_oneof![Just(0_u32), 0..6_u32], 0..60_u32, option::weighted(0.3, 0..6_u32));
     let on_absent = prop_oneof![
         3 => Just(OnAbsent::Manifest), 1 => Just(OnAbsent::Keep), 1 => Just(OnAbsent::Zero), 1 => Just(OnAbsent::Error),
     ];
@@ -120,7 +121,7 @@ pub(crate) fn any_spec(goal: impl Strategy<Value = Goal>) -> impl Strategy<Value
 }
 
 pub(crate) fn any_number() -> impl Strategy<Value = f64> {
-    let thousandths = prop_oneof![2 => Just(0_u32), 5 => 0..600_000_u32, 1 => 0..50_000_000_u32];
+    let thousandths = prop_oneof![4 => Just(0_u32), 5 => 0..600_000_u32, 1 => 0..50_000_000_u32];
     thousandths.prop_map(|value| f64::from(value) / 1000.0)
 }
 
@@ -130,7 +131,7 @@ pub(crate) fn any_reading() -> impl Strategy<Value = Reading> {
         1 => (any_number(), any::<bool>()).prop_map(|(value, on)| Reading::Value { value, active: Some(on) }),
         2 => vec(any_number(), 0..4).prop_map(Reading::Series),
         1 => Just(Reading::Absent),
-        1 => (any_number(), 0..200_i64).prop_map(|(value, age)| Reading::Stale { value, age: secs(age) }),
+        1 => (any_number(), prop_oneof![0..3_i64, 0..200_i64]).prop_map(|(value, age)| Reading::Stale { value, age: secs(age) }),
         2 => "[a-z ]{0,12}".prop_map(|text| Reading::Error(text.into())),
     ]
 }
@@ -191,7 +192,7 @@ pub(crate) struct Run {
     pub(crate) scaler: Scaler,
     pub(crate) now: Time,
     pub(crate) events: Vec<(Time, Event)>,
-    count: u32,
+    pub(crate) count: u32,
     /// How ready the fleet is; none is not ready when 0.
     unready: u32,
 }
@@ -268,4 +269,22 @@ impl Run {
         self.after(round.then, change);
         decision
     }
+}
+
+/// Pods that have long been ready, each asking for so much cpu.
+pub(crate) fn ready_pods(count: usize, request: i64) -> Vec<Pod> {
+    let requests = BTreeMap::from([("*".to_owned(), Milli(request))]);
+    let pod = |index| Pod {
+        name: format!("pod-{index}"),
+        phase: Phase::Running,
+        ready: Some(true),
+        started: Some(Time::from_secs(-10_000)),
+        ready_changed: Some(Time::from_secs(-9_000)),
+        deleting: false,
+        requests: Requests {
+            pod: BTreeMap::new(),
+            containers: BTreeMap::from([("engine".to_owned(), requests.clone())]),
+        },
+    };
+    (0..count).map(pod).collect()
 }

@@ -182,6 +182,14 @@ fn combine(
     let mut best: Option<(u32, Arc<str>, bool)> = None;
     let mut first_lost = None;
     let mut proposals = 0;
+    for answer in &answers {
+        // What was lost in reading is in the trace already; what cannot be reckoned with is not.
+        if let Err(why @ Lost::Unusable(_)) = &answer.result {
+            let because =
+                Because::Lost { signal: Arc::clone(&answer.signal), why: why.clone(), failures: None };
+            trace.note(Rule::SignalLost, current, because);
+        }
+    }
     for answer in answers {
         match answer.result {
             Ok(proposal) => {
@@ -192,13 +200,8 @@ fn combine(
                     best = Some((proposal.replicas, answer.signal, proposal.within_tolerance));
                 }
             }
-            Err(why) => {
+            Err(_) => {
                 first_lost.get_or_insert(answer.failed_reason);
-                // What was lost in reading is in the trace already; what cannot be reckoned with is not.
-                if let Lost::Unusable(_) = why {
-                    let because = Because::Lost { signal: answer.signal, why, failures: None };
-                    trace.note(Rule::SignalLost, current, because);
-                }
             }
         }
     }
