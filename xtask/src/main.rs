@@ -97,5 +97,7 @@ fn deny() -> Result<()> {
     if run("cargo", &["deny", "--version"], &[]).is_err() {
         bail!("cargo-deny is missing: cargo install cargo-deny --locked --version 0.20.2");
     }
+    // Offline it needs every platform's crates at hand, and a build fetches only its own.
+    run("cargo", &["fetch", "--locked"], &[])?;
     run("cargo", &["deny", "--offline", "check", "bans", "licenses", "sources"], &[])
 }

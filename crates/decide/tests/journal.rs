@@ -1,0 +1,106 @@
+//! A run written down replays from any segment on.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tidegate_core::formula::Compiler;
+use tidegate_decide::Session;
+use tidegate_journal::{Journal, Segments, replay};
+use tidegate_manifest::formula::ExprLang;
+use tidegate_manifest::{Source, load, lower};
+
+/// A formula, a fallback and windows: everything a snapshot has to carry.
+const MANIFEST: &str = "\
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: {name: a, annotations: {tidegate.dev/on-absent: keep}}
+spec:
+  scaleTargetRef: {name: a}
+  cooldownPeriod: 20
+  pollingInterval: 2
+  fallback: {failureThreshold: 2, replicas: 3, behavior: currentReplicasIfHigher}
+  advanced:
+    scalingModifiers: {formula: 'max(queue, running / 2)', target: '10'}
+    horizontalPodAutoscalerConfig:
+      behavior: {scaleDown: {stabilizationWindowSeconds: 7, policies: [{type: Pods, value: 2, periodSeconds: 5}]}}
+  triggers:
+  - {type: redis, name: queue, metadata: {address: 'redis:6379', listName: q, listLength: '5'}}
+  - {type: redis, name: running, metadata: {address: 'redis:6379', listName: r, listLength: '5'}}
+";
+
+#[derive(Clone, Default)]
+struct Memory(Rc<RefCell<Vec<Vec<u8>>>>);
+
+struct Segment(Memory, usize);
+
+impl Segments for Memory {
+    type Out = Segment;
+
+    fn open(&mut self, number: u32) -> io::Result<Segment> {
+        self.0.borrow_mut().push(Vec::new());
+        Ok(Segment(self.clone(), number as usize - 1))
+    }
+}
+
+impl Write for Segment {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.0.borrow_mut()[self.1].extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn run() -> Vec<Vec<u8>> {
+    let targets = lower(&load(&[Source::new("a.yaml", MANIFEST)])).targets;
+    let mut session = Session::new(targets).unwrap();
+    let memory = Memory::default();
+    let mut journal = Journal::new(memory.clone(), "0".into(), 0).with_segment_bytes_max(8_000);
+    for t in 0..300_i64 {
+        let queue = match t % 17 {
+            0..3 => "null".to_owned(),
+            3..9 => "{\"error\": \"down\"}".to_owned(),
+            n => (n * t % 90).to_string(),
+        };
+        let running = 0.1 * (t * 37 % 101) as f64;
+        let replicas = if t == 0 { "\"replicas\": {\"spec\": 0}, " } else { "" };
+        let line =
+            format!("{{\"t\": {t}, {replicas}\"signals\": {{\"queue\": {queue}, \"running\": {running}}}}}");
+        session.line(&line, Some(&mut journal)).unwrap();
+    }
+    journal.finish().unwrap();
+    memory.0.take()
+}
+
+#[test]
+fn any_suffix_of_segments_replays_to_the_same_bytes() {
+    let segments = run();
+    assert!(segments.len() >= 5, "{} segments", segments.len());
+    let compiler: Arc<dyn Compiler> = Arc::new(ExprLang);
+    for first in 0..segments.len() {
+        let suffix = segments[first..].concat();
+        let done =
+            replay(suffix.as_slice(), &compiler).unwrap_or_else(|error| panic!("from {first}: {error}"));
+        assert_eq!(done.segments as usize, segments.len() - first);
+        assert!(!done.cut);
+    }
+}
+
+#[test]
+fn a_segment_that_does_not_begin_where_the_one_before_ended_is_told() {
+    let segments = run();
+    let compiler: Arc<dyn Compiler> = Arc::new(ExprLang);
+    let torn = [segments[0].as_slice(), &segments[2]].concat();
+    let error = replay(torn.as_slice(), &compiler).unwrap_err();
+    assert!(error.to_string().contains("replayed otherwise"), "{error}");
+}
+
+#[test]
+fn a_run_gives_the_same_journal_every_time() {
+    assert_eq!(run(), run());
+}
