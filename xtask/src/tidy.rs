@@ -26,6 +26,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("#[ignore", "a test that needs a server starts it"),
     ("thread::sleep", "wait for the event, not for the clock"),
     ("FIXME", "mend it, or describe it in an issue"),
+    ("PLACEHOLDER", "fill it in"),
 ];
 
 /// Checks every file that git knows.
@@ -39,6 +40,9 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         if extension == "rs" {
             rust(&name, &text, &mut wrong);
         } else if extension == "md" {
+            if text.contains("PLACEHOLDER") {
+                wrong.push(format!("{name}: a PLACEHOLDER is left"));
+            }
             links(root, path, &text, &mut wrong);
         }
         let seed = path.starts_with("fuzz/corpus");

@@ -10,7 +10,6 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +65,3 @@ pub struct Entry {
     /// What happened.
     pub event: Event,
 }
-
-/// The actions of one event, for writing and comparing.
-pub type Actions = Vec<Action>;

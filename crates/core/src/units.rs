@@ -19,11 +19,23 @@ impl Milli {
     #[must_use]
     pub fn published(value: f64) -> Self {
         if value.is_finite() && value > 0.0 {
+            let thousandths = value * 1000.0;
+            // Upstream prints "%.3f", which rounds the number itself and not this product. They differ
+            // only near a tie: 0.0025 is a little more than that in binary and prints as 0.003.
+            if libm::fabs(thousandths - libm::trunc(thousandths) - 0.5) < 1e-3 {
+                return Milli::printed(value);
+            }
             // Saturating cast: 1e300 becomes i64::MAX, as an overflowing sum does upstream.
-            Milli(libm::rint(value * 1000.0) as i64)
+            Milli(libm::rint(thousandths) as i64)
         } else {
             Milli(0)
         }
+    }
+
+    fn printed(value: f64) -> Self {
+        let mut text = alloc::format!("{value:.3}");
+        text.retain(|character| character != '.');
+        Milli(text.parse().unwrap_or(i64::MAX))
     }
 
     /// The value as a number.
@@ -61,6 +73,9 @@ mod tests {
     fn a_published_value_keeps_three_decimals_and_is_never_negative() {
         assert_eq!(Milli::published(0.8), Milli(800));
         assert_eq!(Milli::published(1.0006), Milli(1001));
+        assert_eq!(Milli::published(0.0025), Milli(3));
+        assert_eq!(Milli::published(0.0005), Milli(1));
+        assert_eq!(Milli::published(1.5), Milli(1500));
         assert_eq!(Milli::published(-3.0), Milli(0));
         assert_eq!(Milli::published(f64::NAN), Milli(0));
         assert_eq!(Milli::published(f64::INFINITY), Milli(0));

@@ -101,7 +101,7 @@ impl Recommendations {
     /// Records `value` and returns the extremes of the windows with it.
     ///
     /// The last expired slot is used again, else the list grows; when it is full, entries that can no
-    /// longer decide anything are dropped (see [`Recommendations::compact`]).
+    /// longer decide anything are dropped (see `compact`).
     pub fn record(&mut self, now: Time, value: u32, windows: Windows) -> Extremes {
         if self.entries.is_empty() {
             self.epoch = now;
@@ -131,9 +131,9 @@ impl Recommendations {
     fn append(&mut self, now: Stamp, value: u32, windows: Windows) {
         if self.entries.len() >= (self.compact_at as usize).max(SLACK) {
             self.compact(now, value, windows);
-            if self.entries.len() >= RECOMMENDATIONS_MAX {
-                self.entries.remove(0);
-            }
+            // Oldest first after compaction; room for what comes before the next one.
+            let excess = (self.entries.len() + SLACK).saturating_sub(RECOMMENDATIONS_MAX);
+            self.entries.drain(..excess);
             self.compact_at = (self.entries.len() + SLACK) as u32;
         }
         if self.entries.len() == self.entries.capacity() {

@@ -118,6 +118,31 @@ impl History {
     }
 }
 
+/// Whether the world showed the count from before the last change at the first look since: then the
+/// change was not carried out.
+#[derive(Debug, Default)]
+struct Looked {
+    from: Option<u32>,
+    since: bool,
+}
+
+impl Looked {
+    fn after(&mut self, then: World, change: Option<(u32, u32)>) {
+        if let Some((from, _)) = change {
+            *self = Looked { from: Some(from), since: false };
+        }
+        match then {
+            World::Fail => self.from = None,
+            World::Follow(_) | World::Meddle(_) => self.since = true,
+            World::Lag => {}
+        }
+    }
+
+    fn contradicted(&mut self, count: u32) -> bool {
+        self.since && self.from.take() == Some(count)
+    }
+}
+
 /// What the signals asked for: the most of all proposals; `None` when what is lost forbids a change.
 fn wanted(decision: &Decision, current: u32) -> Option<u32> {
     let proposals = decision.steps.iter().filter(|step| matches!(step.rule, Rule::Signal | Rule::Tolerance));
@@ -131,8 +156,12 @@ fn replay(spec: &Spec, start: u32, rounds: &[Round]) -> Result<bool, TestCaseErr
     let behavior = spec.behavior.clone().expect("behavior");
     let mut run = Run::new(spec.clone(), start);
     let mut history = History::default();
+    let mut looked = Looked::default();
     for round in rounds {
         run.before(round);
+        if looked.contradicted(run.count) {
+            history.failed();
+        }
         let (decision, change) = run.tick();
         let (now, current, to) = (run.now, decision.steps[0].from, decision.replicas);
         if history.recommended.is_empty() {
@@ -176,6 +205,7 @@ fn replay(spec: &Spec, start: u32, rounds: &[Round]) -> Result<bool, TestCaseErr
         if matches!(round.then, World::Fail) {
             history.failed();
         }
+        looked.after(round.then, change);
         run.after(round.then, change);
     }
     Ok(history.crowded)
@@ -188,8 +218,12 @@ fn replay_ladder(spec: &Spec, start: u32, rounds: &[Round]) -> Result<(), TestCa
     let mut recommended: Vec<(Time, u32)> = Vec::new();
     let mut added: Vec<(Time, u32)> = Vec::new();
     let mut last_up = None;
+    let mut looked = Looked::default();
     for round in rounds {
         run.before(round);
+        if looked.contradicted(run.count) && last_up.take() == Some(true) {
+            added.pop();
+        }
         let (decision, change) = run.tick();
         let (now, current, to) = (run.now, decision.steps[0].from, decision.replicas);
         if recommended.is_empty() {
@@ -222,6 +256,7 @@ fn replay_ladder(spec: &Spec, start: u32, rounds: &[Round]) -> Result<(), TestCa
         if matches!(round.then, World::Fail) && last_up.take() == Some(true) {
             added.pop();
         }
+        looked.after(round.then, change);
         run.after(round.then, change);
     }
     Ok(())

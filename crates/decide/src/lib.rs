@@ -11,4 +11,4 @@ pub mod observation;
 pub mod session;
 
 pub use observation::{LineError, Observation};
-pub use session::{Decided, Recorder, Session};
+pub use session::{Decided, Error, Recorder, Session};

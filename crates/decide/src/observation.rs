@@ -11,9 +11,12 @@
 //! looks like a quiet fleet.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use tidegate_core::scale::{Job, JobPod, Phase, Pod, Reading, Requests, Sample};
 use tidegate_core::time::{Span, Time};
 use tidegate_core::units::Milli;
@@ -46,7 +49,7 @@ pub struct Observation {
     pub replicas: Replicas,
     /// Readings by signal.
     #[serde(default)]
-    pub signals: BTreeMap<String, Value>,
+    pub signals: Signals,
     /// The target's pods.
     pub pods: Option<Vec<PodLine>>,
     /// A ScaledJob's jobs, where pending ones are to be told from their pods.
@@ -71,18 +74,88 @@ pub struct Replicas {
     pub status: Option<u32>,
 }
 
+/// `signals`: values by name. A name that stands twice is refused, not overwritten.
+#[derive(Clone, Debug, Default)]
+pub struct Signals(pub BTreeMap<String, Value>);
+
+impl<'de> Deserialize<'de> for Signals {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = Signals;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("signals by name")
+            }
+
+            fn visit_unit<E>(self) -> Result<Signals, E> {
+                Ok(Signals::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Signals, A::Error> {
+                let mut signals = BTreeMap::new();
+                while let Some((name, value)) = entries.next_entry::<String, Value>()? {
+                    if signals.contains_key(&name) {
+                        return Err(A::Error::custom(format!("signal {name} stands twice")));
+                    }
+                    signals.insert(name, value);
+                }
+                Ok(Signals(signals))
+            }
+        }
+        deserializer.deserialize_any(Names)
+    }
+}
+
 /// A signal's value as it is written.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug)]
 pub enum Value {
     /// Absent.
-    Null(()),
+    Null,
     /// One number.
     Number(f64),
     /// One number a series.
     Series(Vec<f64>),
     /// Anything else.
     Object(ValueObject),
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+        impl<'de> Visitor<'de> for Forms {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number, null, a list of numbers, {value, active}, {value, stale_s}, {error} or {samples}")
+            }
+
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+                Ok(Value::Number(value as f64))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+                Ok(Value::Number(value as f64))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+                Ok(Value::Number(value))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Value, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(items)).map(Value::Series)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Value, A::Error> {
+                ValueObject::deserialize(MapAccessDeserializer::new(entries)).map(Value::Object)
+            }
+        }
+        deserializer.deserialize_any(Forms)
+    }
 }
 
 /// `{"value", "active"}`, `{"value", "stale_s"}`, `{"error"}`, `{"samples"}`.
@@ -188,7 +261,12 @@ impl Observation {
         if line.len() > LINE_BYTES_MAX {
             return refuse(format!("the line has {} bytes, more than {LINE_BYTES_MAX}", line.len()));
         }
-        serde_json::from_str(line).or_else(|error| refuse(error.to_string()))
+        serde_json::from_str(line).or_else(|error| {
+            // A line is one line: only the column is news.
+            let message = error.to_string();
+            let message = message.split(" at line ").next().unwrap_or(&message);
+            refuse(format!("column {}: {message}", error.column()))
+        })
     }
 
     /// The instant of the line.
@@ -297,7 +375,7 @@ impl Value {
     /// When an object says too much or too little.
     pub fn reading(&self, now: Time) -> Result<Reading, LineError> {
         let object = match self {
-            Value::Null(()) => return Ok(Reading::Absent),
+            Value::Null => return Ok(Reading::Absent),
             Value::Number(value) => return Ok(Reading::Value { value: *value, active: None }),
             Value::Series(values) => return Ok(Reading::Series(values.clone())),
             Value::Object(object) => object,

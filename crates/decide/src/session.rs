@@ -8,7 +8,7 @@ use serde::Serialize;
 use tidegate_core::journal::Snapshot;
 use tidegate_core::scale::decision::Decision;
 use tidegate_core::scale::spec::{Kind, Life, Metric};
-use tidegate_core::scale::{Action, Event, Fleet, Reading, Scaler, SpecError};
+use tidegate_core::scale::{Action, Event, Fleet, Reading, Scaler, SpecError, State};
 use tidegate_core::time::Time;
 use tidegate_journal::{Journal, Segments};
 use tidegate_manifest::Target;
@@ -16,6 +16,17 @@ use tidegate_manifest::formula::ExprLang;
 use tidegate_manifest::lower::CronSignal;
 
 use crate::observation::{LineError, Observation, refuse};
+
+/// Why a line gave no decision.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The line is refused, and nothing has happened.
+    #[error(transparent)]
+    Line(#[from] LineError),
+    /// What happened could not be written down: the run must end, or its journal would have a hole.
+    #[error("the journal cannot be written: {0}; free space or name another directory, and run again")]
+    Journal(#[from] io::Error),
+}
 
 /// One decision, as `decide` prints it.
 #[derive(Clone, Debug, Serialize)]
@@ -81,7 +92,9 @@ impl Session {
         let mut entries = BTreeMap::new();
         for target in targets {
             let name = Arc::clone(&target.spec.target);
-            let scaler = Scaler::new(target.spec, Arc::new(ExprLang))?;
+            let autoscaler = target.spec.kind == Kind::Autoscaler && target.spec.min == 0;
+            let state = if autoscaler { State::zero_is_ours() } else { State::default() };
+            let scaler = Scaler::resume(target.spec, state, Arc::new(ExprLang))?;
             let entry = Entry { scaler, crons: target.crons, aliases: target.aliases, last: None };
             entries.insert(name, entry);
         }
@@ -110,7 +123,7 @@ impl Session {
     ///
     /// # Errors
     /// When the line is refused, in which case nothing has happened; or its record cannot be written.
-    pub fn line(&mut self, line: &str, recorder: Option<&mut dyn Recorder>) -> Result<Decided, LineError> {
+    pub fn line(&mut self, line: &str, recorder: Option<&mut dyn Recorder>) -> Result<Decided, Error> {
         self.observe(&Observation::parse(line)?, recorder)
     }
 
@@ -122,26 +135,24 @@ impl Session {
         &mut self,
         seen: &Observation,
         mut recorder: Option<&mut dyn Recorder>,
-    ) -> Result<Decided, LineError> {
+    ) -> Result<Decided, Error> {
         let now = seen.time()?;
         let name = self.name(seen.target.as_deref())?;
         let (fleet, events) = self.targets[&name].events(seen, now)?;
         if let Some(recorder) = recorder.as_deref_mut() {
             let mut snapshot = || self.snapshot();
-            recorder.prepare(&mut snapshot).or_else(|error| refuse(format!("journal: {error}")))?;
+            recorder.prepare(&mut snapshot)?;
         }
-        let Some(entry) = self.targets.get_mut(&name) else { return refuse("no such target") };
+        let Some(entry) = self.targets.get_mut(&name) else { return Ok(refuse("no such target")?) };
         let mut actions = Vec::new();
         for event in &events {
             actions.clear();
             entry.scaler.step(now, event, &mut actions);
             if let Some(recorder) = recorder.as_deref_mut() {
-                recorder
-                    .record(now, &name, event, &actions)
-                    .or_else(|error| refuse(format!("journal: {error}")))?;
+                recorder.record(now, &name, event, &actions)?;
             }
         }
-        entry.decided(now, fleet, seen.t.clone(), actions)
+        Ok(entry.decided(now, fleet, seen.t.clone(), actions)?)
     }
 
     fn name(&self, given: Option<&str>) -> Result<Arc<str>, LineError> {
@@ -185,7 +196,8 @@ impl Entry {
     fn fleet(&self, seen: &Observation) -> Result<Fleet, LineError> {
         let given = seen.replicas;
         let known = given.spec.or(self.last.map(|(_, fleet)| fleet.spec));
-        let Some(spec) = known.or(seen.jobs.as_ref().map(|_| 0)) else {
+        let unfinished = seen.core_jobs().map(|jobs| jobs.iter().filter(|job| !job.finished).count() as u32);
+        let Some(spec) = unfinished.or(known) else {
             return refuse(
                 "replicas.spec is missing, and nothing was decided before that could stand for it",
             );
@@ -198,13 +210,16 @@ impl Entry {
 
     fn readings(&self, seen: &Observation, now: Time, events: &mut Vec<Event>) -> Result<(), LineError> {
         let mut given = BTreeMap::new();
-        for (name, value) in &seen.signals {
+        for (name, value) in &seen.signals.0 {
             let reading =
                 value.reading(now).or_else(|error| refuse(format!("signal {name}: {}", error.message)))?;
             if !reading.is_finite() {
                 return refuse(format!("signal {name} is not a finite number"));
             }
-            given.insert(self.signal(name)?, reading);
+            let signal = self.signal(name)?;
+            if given.insert(signal, reading).is_some() {
+                return refuse(format!("signal {name} stands twice, under two of its names"));
+            }
         }
         for (name, samples) in seen.pod_samples(now) {
             let signal = if name.is_empty() { self.only_per_pod()? } else { self.signal(&name)? };
@@ -222,9 +237,13 @@ impl Entry {
     /// The signal of a name: its own, `s<index>-<type>`, its metric's; in any case where that is unique.
     fn signal(&self, name: &str) -> Result<Arc<str>, LineError> {
         let signals = &self.scaler.spec().signals;
-        let name = self.aliases.get(name).map_or(name, String::as_str);
-        let exact = signals.iter().find(|signal| &*signal.name == name);
-        let found = exact.or_else(|| signals.iter().find(|signal| signal.name.eq_ignore_ascii_case(name)));
+        let exact = |name: &str| signals.iter().find(|signal| &*signal.name == name);
+        let alias = || exact(self.aliases.get(name)?);
+        let folded = || {
+            let mut alike = signals.iter().filter(|signal| signal.name.eq_ignore_ascii_case(name));
+            alike.next().filter(|_| alike.next().is_none())
+        };
+        let found = exact(name).or_else(alias).or_else(folded);
         // An autoscaler's `resource-cpu` may also be called by its metric alone, which is how samples name it.
         let of_autoscaler = self.scaler.spec().kind == Kind::Autoscaler;
         let by_metric = || {

@@ -1,6 +1,6 @@
 //! Journals as JSON lines: write, read, replay.
 //!
-//! A bug report is a journal. It is written in segments of at most 64 MiB; each opens with a snapshot of
+//! A bug report is a journal. It is written in segments of about 64 MiB; each opens with a snapshot of
 //! every target, so old segments can be thrown away and what remains still replays. [`replay()`] runs the
 //! recorded events through the same machine and compares what comes out with what was recorded, byte for
 //! byte.
@@ -15,7 +15,7 @@ mod write;
 pub use replay::{Error, Replayed, replay};
 pub use write::{Journal, Segments, manifest_hash};
 
-/// A segment's size at the most. A busy target writes about 1 KB a second, so 64 MiB hold eighteen hours
+/// A segment that has this size is not written to any more. A busy target writes about 1 KB a second, so 64 MiB hold eighteen hours
 /// of it, and a segment is read into an editor without pain.
 pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 

@@ -82,31 +82,48 @@ pub fn replay(mut journal: impl BufRead, compiler: &Arc<dyn Compiler>) -> Result
     let mut number = 0;
     loop {
         number += 1;
-        let line = read_line(&mut journal, number)?;
-        let Some(line) = line else { return Ok(done) };
-        let Some(line) = line.strip_suffix('\n') else {
+        let Some(line) = read_line(&mut journal, number)? else { return Ok(done) };
+        let Ok(line) = line else {
             done.cut = true;
             return Ok(done);
         };
         if line.starts_with("{\"tidegate_journal\":") {
-            open_segment(line, number, compiler, &mut scalers)?;
+            open_segment(&line, number, compiler, &mut scalers)?;
             done.segments += 1;
         } else {
-            done.actions += step(line, number, &mut scalers)?;
+            done.actions += step(&line, number, &mut scalers)?;
             done.events += 1;
         }
     }
 }
 
-fn read_line(journal: &mut impl BufRead, number: u64) -> Result<Option<String>, Error> {
-    let mut line = String::new();
+/// The next line without its end, or what is left of one that was cut short.
+fn read_line(journal: &mut impl BufRead, number: u64) -> Result<Option<Result<String, Cut>>, Error> {
+    let mut line = Vec::new();
     let mut limited = io::Read::take(journal, LINE_BYTES_MAX as u64 + 1);
-    let read = limited.read_line(&mut line).map_err(|source| Error::Io { line: number, source })?;
+    let read = limited.read_until(b'\n', &mut line).map_err(|source| Error::Io { line: number, source })?;
     if read > LINE_BYTES_MAX {
         let message = format!("longer than {LINE_BYTES_MAX} bytes");
         return Err(Error::Malformed { line: number, message });
     }
-    Ok((read > 0).then_some(line))
+    if read == 0 {
+        return Ok(None);
+    }
+    if line.pop() != Some(b'\n') {
+        return Ok(Some(Err(Cut)));
+    }
+    let text = String::from_utf8(line);
+    text.map(|text| Some(Ok(text)))
+        .map_err(|error| Error::Malformed { line: number, message: error.to_string() })
+}
+
+/// A line without its end, as a kill leaves it: perhaps in the middle of a character.
+struct Cut;
+
+/// What every version's header has.
+#[derive(serde::Deserialize)]
+struct Version {
+    tidegate_journal: u32,
 }
 
 fn open_segment(
@@ -116,10 +133,11 @@ fn open_segment(
     scalers: &mut BTreeMap<Arc<str>, Scaler>,
 ) -> Result<(), Error> {
     let malformed = |error: serde_json::Error| Error::Malformed { line: number, message: error.to_string() };
-    let header: Header = serde_json::from_str(line).map_err(malformed)?;
-    if header.tidegate_journal != FORMAT {
-        return Err(Error::Format { line: number, found: header.tidegate_journal });
+    let version: Version = serde_json::from_str(line).map_err(malformed)?;
+    if version.tidegate_journal != FORMAT {
+        return Err(Error::Format { line: number, found: version.tidegate_journal });
     }
+    let header: Header = serde_json::from_str(line).map_err(malformed)?;
     for (target, snapshot) in &header.targets {
         // A segment that follows another must begin where that one ended.
         if let Some(running) = scalers.get(target)

@@ -3,7 +3,7 @@
 //! KEDA type-checks a formula by running it once with every trigger at -1, and wraps it so that its
 //! result is a float (or nil, where the formula uses `??`). Ours does the same, and refuses besides
 //! what upstream finds only in use: a boolean result, a name that is no trigger wherever it stands, a
-//! value that is not finite, and what would exhaust the stack ([`shape`]). A formula that fails while
+//! value that is not finite, and what would exhaust the stack (`shape`). A formula that fails while
 //! running is an error and holds the target; in KEDA it empties the metrics and may scale to zero.
 
 use std::sync::Arc;

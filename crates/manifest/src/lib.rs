@@ -8,9 +8,9 @@
 //!
 //! Where to look:
 //! - [`yaml`], [`node`]: text to a tree that knows its places, within limits;
-//! - [`load`], [`object`], [`kinds`]: trees to typed objects;
+//! - [`mod@load`], [`object`], [`kinds`]: trees to typed objects;
 //! - [`trigger`]: the metadata of every KEDA trigger type;
-//! - [`lower`]: a ScaledObject, ScaledJob or HorizontalPodAutoscaler as a core spec;
+//! - [`mod@lower`]: a ScaledObject, ScaledJob or HorizontalPodAutoscaler as a core spec;
 //! - [`formula`], [`cron`], [`quantity`], [`duration`]: the small languages inside manifests;
 //! - [`lint`]: what is legal and will hurt;
 //! - [`crd`]: the CRDs these types make.

@@ -105,6 +105,8 @@ pub struct Manifests {
     pub documents: Vec<Document>,
     /// What was wrong in reading them.
     pub findings: Vec<Finding>,
+    /// Whether there were too many.
+    cut: bool,
 }
 
 impl Manifests {
@@ -185,7 +187,8 @@ fn take(manifests: &mut Manifests, source: &Source, root: Node) {
         return;
     }
     if manifests.documents.len() >= OBJECTS_MAX {
-        if manifests.documents.len() == OBJECTS_MAX {
+        if !manifests.cut {
+            manifests.cut = true;
             let message = format!("more than {OBJECTS_MAX} objects; the rest was not read");
             manifests.findings.push(unplaced(source, "TG002", root.mark, message, "split the files"));
         }
@@ -219,9 +222,11 @@ fn take(manifests: &mut Manifests, source: &Source, root: Node) {
         if kind.api_version() == api_version {
             kind.read(&mut document, &mut findings);
         } else {
+            // An older HPA is served still, and simply not understood here; KEDA has one version.
+            let severity = if group == "keda.sh" { Severity::Error } else { Severity::Warning };
             findings.push(document.finding(
                 "TG003",
-                Severity::Error,
+                severity,
                 path!["apiVersion"],
                 format!("{} is read as {}, not as {api_version}", document.kind, kind.api_version()),
                 format!("write apiVersion: {}", kind.api_version()),
@@ -234,10 +239,11 @@ fn take(manifests: &mut Manifests, source: &Source, root: Node) {
 
 /// Two objects of one kind and name: which of them would be applied is an accident of order.
 fn report_twins(manifests: &mut Manifests) {
-    let mut seen: BTreeMap<(&str, &str, &str), &Document> = BTreeMap::new();
+    let mut seen: BTreeMap<(&str, &str, &str, &str), &Document> = BTreeMap::new();
     let mut findings = Vec::new();
     for document in manifests.documents.iter().filter(|document| !document.name.is_empty()) {
-        let key = (document.kind.as_str(), document.namespace.as_str(), document.name.as_str());
+        let (kind, namespace) = (document.kind.as_str(), document.namespace.as_str());
+        let key = (document.group(), kind, namespace, document.name.as_str());
         if let Some(first) = seen.get(&key) {
             findings.push(document.finding(
                 "TG006",

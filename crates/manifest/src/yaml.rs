@@ -70,6 +70,7 @@ fn options() -> serde_saphyr::Options {
     budget.max_events = NODES_MAX * 2;
     budget.max_nodes = NODES_MAX;
     budget.max_depth = DEPTH_MAX;
+    budget.max_documents = DOCUMENTS_MAX;
     budget.max_aliases = 1_000;
     budget.max_anchors = 1_000;
     budget.max_recorded_anchor_events = NODES_MAX;
@@ -89,6 +90,11 @@ fn first_line(error: &serde_saphyr::Error) -> String {
         Some((place, message)) if place.starts_with("line ") => message,
         _ => line,
     };
+    if message.contains("budget breached") || message.contains("recursion limit") {
+        return format!(
+            "too large or too deep: at most {NODES_MAX} values, {DEPTH_MAX} levels and {DOCUMENTS_MAX} documents a file"
+        );
+    }
     message.split(", set DuplicateKeyPolicy").next().unwrap_or(message).to_owned()
 }
 

@@ -10,6 +10,8 @@ use tidegate_manifest::yaml::FILE_BYTES_MAX;
 
 /// Files one run reads at the most.
 const FILES_MAX: usize = 10_000;
+/// Bytes of all of them: the manifests of a large organisation are a few megabytes.
+const BYTES_MAX: usize = 256 << 20;
 /// Directories below one another.
 const DEPTH_MAX: usize = 32;
 
@@ -30,7 +32,17 @@ pub(crate) fn manifests(paths: &[PathBuf]) -> Result<Vec<Source>> {
     if files.is_empty() {
         bail!("no .yaml, .yml or .json file there; name a file or another directory");
     }
-    files.iter().map(|path| source(path)).collect()
+    let mut sources = Vec::with_capacity(files.len());
+    let mut bytes = 0;
+    for path in &files {
+        let source = source(path)?;
+        bytes += source.bytes.len();
+        if bytes > BYTES_MAX {
+            bail!("more than {} MiB in all; name fewer files", BYTES_MAX >> 20);
+        }
+        sources.push(source);
+    }
+    Ok(sources)
 }
 
 fn below(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {

@@ -89,11 +89,16 @@ pub struct SpecError {
 /// external signals: 125 recommendations (1,000 bytes), 2 × 32 events (512 bytes), the two signals, and
 /// this struct. Pods, a sample of each, and the text of an error come on top.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct State {
     fleet: Option<Fleet>,
     /// When `fleet` was observed; `None` while it is what was asked for last.
     fleet_at: Option<Time>,
+    /// Whether it was observed since the last tick: only then is a second count at one instant merged.
+    fleet_fresh: bool,
     pods: Option<Vec<Pod>>,
+    /// When they were observed: a later count of replicas knows better how many are ready.
+    pods_at: Option<Time>,
     /// What the object's status told.
     life: Life,
     /// When a tick last found the target active.
@@ -111,6 +116,8 @@ struct Undo {
     last_active: Option<Time>,
     scaled_to_zero: bool,
     by: By,
+    /// Whether the replicas were observed at a tick since.
+    seen: bool,
 }
 
 /// Who asked for a change.
@@ -132,17 +139,51 @@ impl State {
         size_of::<State>() + signals + readings + self.memory.heap_bytes()
     }
 
+    /// For a driver that finds an autoscaler's target at zero and cannot know who brought it there: where
+    /// the manifest permits zero, the autoscaler did, so it also leaves it again.
+    #[must_use]
+    pub fn zero_is_ours() -> Self {
+        let memory = Memory { scaled_to_zero: true, ..Memory::default() };
+        State { memory, ..State::default() }
+    }
+
     /// Of two counts at one instant the greater, so that their order cannot matter.
     fn observe(&mut self, now: Time, fleet: Fleet) {
-        let known = self.fleet.filter(|known| self.fleet_at == Some(now) && *known > fleet);
+        let merging = self.fleet_fresh && self.fleet_at == Some(now);
+        let known = self.fleet.filter(|known| merging && *known > fleet);
         self.fleet = Some(known.unwrap_or(fleet));
         self.fleet_at = Some(now);
+        self.fleet_fresh = true;
+    }
+
+    /// The world shows the count from before the last change: it was not carried out, whoever refused
+    /// it, so it spends no rate. Without this a change that is refused every time would be asked for only
+    /// once in a while, with a reason that counts replicas nobody ever saw.
+    fn contradict(&mut self, seen: Fleet) {
+        let observed = self.fleet_at.is_some();
+        let Some(undo) = self.undo.as_mut().filter(|undo| observed && !undo.seen) else { return };
+        undo.seen = true;
+        if undo.fleet.spec != seen.spec {
+            return;
+        }
+        match undo.by {
+            By::AutoscalerUp => self.memory.ups.retract_newest(),
+            By::AutoscalerDown => self.memory.downs.retract_newest(),
+            By::Activation | By::Jobs => return,
+        }
+        self.undo = None;
+    }
+
+    /// The pods, unless the replicas were counted after they were listed.
+    fn pods_now(&self) -> Option<&[Pod]> {
+        let current = self.fleet_at.is_none() || self.pods_at >= self.fleet_at;
+        self.pods.as_deref().filter(|_| current)
     }
 
     /// The fleet to decide on: where the pods are known, they tell how many are ready.
     fn fleet_now(&self) -> Option<Fleet> {
         let serving = |pod: &&Pod| pod.phase == Phase::Running && pod.ready == Some(true);
-        let ready = self.pods.as_ref().map(|pods| pods.iter().filter(serving).count() as u32);
+        let ready = self.pods_now().map(|pods| pods.iter().filter(serving).count() as u32);
         self.fleet.map(|fleet| Fleet { ready: ready.unwrap_or(fleet.ready), ..fleet })
     }
 
@@ -151,7 +192,7 @@ impl State {
         let (fleet, last_active, scaled_to_zero) = before;
         self.fleet = Some(wanted);
         self.fleet_at = None;
-        self.undo = Some(Undo { fleet, last_active, scaled_to_zero, by });
+        self.undo = Some(Undo { fleet, last_active, scaled_to_zero, by, seen: false });
     }
 }
 
@@ -239,7 +280,10 @@ impl Scaler {
         match event {
             Event::Spec(spec) => self.replace(spec, out),
             Event::Fleet(fleet) => self.state.observe(now, *fleet),
-            Event::Pods(pods) => self.state.pods = Some(pods.clone()),
+            Event::Pods(pods) => {
+                self.state.pods = Some(pods.clone());
+                self.state.pods_at = Some(now);
+            }
             Event::Jobs(found) => self.count_jobs(now, found),
             Event::Reading { signal, reading } => self.store(now, signal, reading),
             Event::Life(life) => {
@@ -247,6 +291,9 @@ impl Scaler {
                 let known = &mut self.state.life;
                 known.created = known.created.max(life.created);
                 known.last_active = known.last_active.max(life.last_active);
+                if known.created > self.state.last_active {
+                    self.state.last_active = None;
+                }
             }
             Event::ScaleFailed => self.take_back(),
             Event::Tick => self.decide(now, out),
@@ -307,6 +354,9 @@ impl Scaler {
 
     fn decide(&mut self, now: Time, out: &mut Vec<Action>) {
         let Some(fleet) = self.state.fleet_now() else { return };
+        self.state.contradict(fleet);
+        self.state.fleet_fresh = false;
+        self.state.signals.iter_mut().for_each(SignalState::close);
         self.state.first_seen.get_or_insert(now);
         let before =
             (self.state.fleet.unwrap_or(fleet), self.state.last_active, self.state.memory.scaled_to_zero);

@@ -60,10 +60,8 @@ impl Proposer<'_> {
     }
 
     fn against(&self) -> calculator::Against {
-        let none = match self.pods {
-            Some(pods) => pods.is_empty(),
-            None => self.fleet.status == 0 && self.fleet.ready == 0,
-        };
+        let none =
+            self.fleet.status == 0 && self.fleet.ready == 0 || self.pods.is_some_and(<[Pod]>::is_empty);
         let ready = (!none).then_some(self.fleet.ready);
         calculator::Against { spec: self.fleet.spec, status: self.fleet.status, ready }
     }
@@ -82,7 +80,7 @@ impl Proposer<'_> {
             }
             Metric::Pods { average } => match &state.slot {
                 Slot::Samples(samples) => pods::average(&signal.name, *average, &self.measured(samples)?),
-                slot => self.lone_average(signal, slot, *average),
+                slot => self.lone_average(signal, slot, amount, *average),
             },
             Metric::Resource { resource, container, goal } => match &state.slot {
                 Slot::Samples(samples) => {
@@ -90,9 +88,9 @@ impl Proposer<'_> {
                     pods::resource(&signal.name, resource, container.as_deref(), *goal, &measured)
                 }
                 slot => match goal {
-                    ResourceGoal::AverageValue(target) => self.lone_average(signal, slot, *target),
+                    ResourceGoal::AverageValue(target) => self.lone_average(signal, slot, amount, *target),
                     ResourceGoal::Utilization(percent) => {
-                        self.lone_average(signal, slot, Milli(i64::from(*percent) * 1000))
+                        self.lone_average(signal, slot, amount, Milli(i64::from(*percent) * 1000))
                     }
                 },
             },
@@ -113,12 +111,21 @@ impl Proposer<'_> {
 
     /// A per-pod metric observed as its mean (a number) or as one number a pod (a series): the ready
     /// replicas are taken to be the pods it was measured on.
-    fn lone_average(&self, signal: &Signal, slot: &Slot, target: Milli) -> Result<Proposal, Unusable> {
-        let (mean, pods) = match slot {
-            Slot::Value { value, .. } => (Milli::published(*value), self.fleet.ready),
-            Slot::Series { published, count, .. } => (Milli(published.0 / i64::from(*count)), *count),
+    fn lone_average(
+        &self,
+        signal: &Signal,
+        slot: &Slot,
+        amount: &Amount,
+        target: Milli,
+    ) -> Result<Proposal, Unusable> {
+        let (mean, pods) = match (slot, amount) {
+            (Slot::Series { published, count, .. }, _) => (Milli(published.0 / i64::from(*count)), *count),
+            (_, Amount::Read { published, .. }) => (*published, self.fleet.ready),
             _ => return Err(Unusable::WrongReading),
         };
+        if pods == 0 {
+            return Err(Unusable::NoSamples);
+        }
         let ratio = mean.0 as f64 / target.0 as f64;
         let usage = Usage::amount(mean);
         let signal = Arc::clone(&signal.name);

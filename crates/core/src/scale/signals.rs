@@ -9,7 +9,7 @@
 //!
 //! # Failures and fallback
 //! KEDA counts a failure in each of its two loops; with one loop that asks every second, we count at
-//! most one a polling interval, so that `failureThreshold: 3` at 30 s still means two minutes of patience.
+//! most one a polling interval, so that `failureThreshold: 3` at 30 s still means that the fourth failure, after 90 s, is the one too many.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -30,11 +30,14 @@ use crate::units::{Milli, ceil_replicas};
 
 /// What is remembered of one signal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SignalState {
     /// When the reading came.
     pub(crate) at: Option<Time>,
     /// The latest reading.
     pub(crate) slot: Slot,
+    /// Whether it came since the last tick: only then are two at one instant merged.
+    pub(crate) fresh: bool,
     /// The last good value.
     pub(crate) last_good: Option<f64>,
     /// Failures in a row.
@@ -57,6 +60,8 @@ pub(crate) enum Slot {
         sum: f64,
         published: Milli,
         count: u32,
+        /// The greatest of them: a target is active if any of its metrics is.
+        greatest: f64,
     },
     Samples(Box<[Sample]>),
     Absent,
@@ -72,11 +77,22 @@ impl SignalState {
     /// first: a value beats absence, absence an error, and the greater value the lesser.
     pub(crate) fn store(&mut self, now: Time, reading: &Reading) {
         let slot = Slot::of(reading);
-        if self.at == Some(now) && !slot.outranks(&self.slot) {
+        let merging = self.fresh && self.at == Some(now);
+        if merging && !slot.outranks(&self.slot) {
             return;
         }
+        // A value that came and went between two ticks is a last value too.
+        if !merging && let Slot::Value { value, .. } = self.slot {
+            self.last_good = Some(value);
+        }
         self.at = Some(now);
+        self.fresh = true;
         self.slot = slot;
+    }
+
+    /// A tick has looked at it: what comes next is a new instant.
+    pub(crate) fn close(&mut self) {
+        self.fresh = false;
     }
 
     /// Bytes on the heap.
@@ -99,6 +115,7 @@ impl Slot {
                 sum: values.iter().sum::<f64>().clamp(f64::MIN, f64::MAX),
                 published: sum(values.iter().map(|value| Milli::published(*value))),
                 count: values.len() as u32,
+                greatest: values.iter().copied().fold(f64::MIN, f64::max),
             },
             Reading::Samples(samples) => {
                 let mut sorted = samples.clone();
@@ -107,7 +124,7 @@ impl Slot {
             }
             Reading::Absent => Slot::Absent,
             Reading::Stale { value, age } => Slot::Stale { value: *value, age: *age },
-            Reading::Error(text) => Slot::Error(Arc::clone(text)),
+            Reading::Error(text) => Slot::Error(shortened(text)),
         }
     }
 
@@ -129,9 +146,9 @@ impl Slot {
                 a.total_cmp(b).then(x.cmp(y)).is_gt()
             }
             (
-                Slot::Series { sum: a, count: m, published: x },
-                Slot::Series { sum: b, count: n, published: y },
-            ) => a.total_cmp(b).then(m.cmp(n)).then(x.cmp(y)).is_gt(),
+                Slot::Series { sum: a, count: m, published: x, greatest: g },
+                Slot::Series { sum: b, count: n, published: y, greatest: h },
+            ) => a.total_cmp(b).then(m.cmp(n)).then(x.cmp(y)).then(g.total_cmp(h)).is_gt(),
             (Slot::Stale { value: a, age: x }, Slot::Stale { value: b, age: y }) => {
                 y.cmp(x).then(a.total_cmp(b)).is_gt()
             }
@@ -198,26 +215,45 @@ pub(crate) fn listen(
         && !matches!(state.slot, Slot::Unread | Slot::Error(_))
         && now.since(at) > signal.stale_after
     {
-        return (Said::Lost(Lost::Stale(now.since(at))), None);
+        let before = if let Slot::Stale { age, .. } = state.slot { age } else { Span::ZERO };
+        return (Said::Lost(Lost::Stale(before + now.since(at))), None);
     }
     let said = match &state.slot {
         Slot::Unread => Said::Lost(Lost::Unread),
         Slot::Error(text) => Said::Lost(Lost::Error(Arc::clone(text))),
-        Slot::Stale { age, .. } => Said::Lost(Lost::Stale(*age)),
+        Slot::Stale { age, .. } => {
+            Said::Lost(Lost::Stale(*age + state.at.map_or(Span::ZERO, |at| now.since(at))))
+        }
         Slot::Samples(_) => Said::PerPod,
         Slot::Absent => return absent(signal, state.last_good, on_absent),
         Slot::Value { value, active } => {
             Said::Number { value: *value, published: Milli::published(*value), active: *active }
         }
-        Slot::Series { sum, published, count } => match signal.series {
+        Slot::Series { sum, published, count, greatest } => match signal.series {
             Series::One if *count > 1 => Said::Lost(Lost::Several(*count)),
-            _ => Said::Number { value: *sum, published: *published, active: None },
+            _ => {
+                let active = match signal.activation {
+                    Activation::Above(threshold) => Some(*sum > threshold || *greatest > threshold),
+                    Activation::Never | Activation::Always => None,
+                };
+                Said::Number { value: *sum, published: *published, active }
+            }
         },
     };
     if let Said::Number { value, .. } = said {
         state.last_good = Some(value);
     }
     (said, None)
+}
+
+/// An error's text as it is kept: the first 256 bytes tell what happened, and state stays bounded.
+fn shortened(text: &Arc<str>) -> Arc<str> {
+    const BYTES_MAX: usize = 256;
+    if text.len() <= BYTES_MAX {
+        return Arc::clone(text);
+    }
+    let end = (0..=BYTES_MAX).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    Arc::from(&text[..end])
 }
 
 fn absent(signal: &Signal, last_good: Option<f64>, on_absent: OnAbsent) -> (Said, Option<AbsentAs>) {

@@ -40,6 +40,15 @@ fn a_steady_second_by_second_input_stays_within_a_kilobyte() {
 }
 
 #[test]
+fn the_memory_is_bounded_even_where_every_entry_could_still_decide() {
+    let mut seen = Recommendations::default();
+    for t in 0..20_000_u32 {
+        seen.record(Time::from_micros(i64::from(t) * 100_000), 100_000 - t, windows(0, 3600));
+        assert!(seen.heap_bytes() <= RECOMMENDATIONS_MAX * size_of::<Entry>());
+    }
+}
+
+#[test]
 fn the_epoch_moves_after_49_days_and_the_window_still_holds() {
     let mut seen = Recommendations::default();
     let mut done = ScaleEvents::default();

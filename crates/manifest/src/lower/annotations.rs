@@ -13,29 +13,65 @@ pub struct Annotation {
     pub name: &'static str,
     /// What it says, in a phrase.
     pub about: &'static str,
+    /// What this version does with it.
+    pub now: &'static str,
 }
 
 /// Every annotation under `tidegate.dev/`.
 pub const ANNOTATIONS: &[Annotation] = &[
-    Annotation { name: "tidegate.dev/model", about: "model names that requests use" },
-    Annotation { name: "tidegate.dev/policy", about: "the policy that decides: keda" },
-    Annotation { name: "tidegate.dev/slo-ttft", about: "objective for the time to the first token" },
-    Annotation { name: "tidegate.dev/slo-itl", about: "objective for the time between tokens" },
-    Annotation { name: "tidegate.dev/on-absent", about: "what an empty reading does" },
+    Annotation {
+        name: "tidegate.dev/model",
+        about: "model names that requests use",
+        now: "`lint` takes it for a promise that requests are held at zero",
+    },
+    Annotation {
+        name: "tidegate.dev/policy",
+        about: "the policy that decides",
+        now: "`keda` is the one there is; another is refused",
+    },
+    Annotation {
+        name: "tidegate.dev/slo-ttft",
+        about: "objective for the time to the first token",
+        now: "checked only",
+    },
+    Annotation {
+        name: "tidegate.dev/slo-itl",
+        about: "objective for the time between tokens",
+        now: "checked only",
+    },
+    Annotation {
+        name: "tidegate.dev/on-absent",
+        about: "what an empty reading does: manifest, keep, zero, error",
+        now: "decides",
+    },
     Annotation {
         name: "tidegate.dev/hold-timeout",
         about: "how long a request may wait for a first replica",
+        now: "checked only",
     },
-    Annotation { name: "tidegate.dev/hold-max", about: "how many requests may wait for a first replica" },
+    Annotation {
+        name: "tidegate.dev/hold-max",
+        about: "how many requests may wait for a first replica",
+        now: "checked only",
+    },
     Annotation {
         name: "tidegate.dev/honour-polling-interval",
         about: "ask remote sources only every pollingInterval",
+        now: "checked only",
     },
-    Annotation { name: "tidegate.dev/prometheus", about: "embedded: evaluate queries over what we scrape" },
-    Annotation { name: "tidegate.dev/preemptible", about: "whether the target yields its GPU" },
-    Annotation { name: "tidegate.dev/gpu-price-per-hour", about: "for the cost shown" },
-    Annotation { name: "tidegate.dev/adopt", about: "run this HPA's rules" },
-    Annotation { name: "tidegate.dev/local-command", about: "the command on one machine" },
+    Annotation {
+        name: "tidegate.dev/prometheus",
+        about: "embedded: evaluate queries over what we scrape",
+        now: "checked only",
+    },
+    Annotation {
+        name: "tidegate.dev/preemptible",
+        about: "whether the target yields its GPU",
+        now: "checked only",
+    },
+    Annotation { name: "tidegate.dev/gpu-price-per-hour", about: "for the cost shown", now: "checked only" },
+    Annotation { name: "tidegate.dev/adopt", about: "run this HPA's rules", now: "checked only" },
+    Annotation { name: "tidegate.dev/local-command", about: "the command on one machine", now: "accepted" },
 ];
 
 /// KEDA's reading of a boolean annotation: Go's `ParseBool`, and what that cannot parse is true.

@@ -63,9 +63,18 @@ pub(super) fn lower(
         match result {
             Ok(trigger) => {
                 deprecated(index, &trigger, faults);
+                unknown(index, &trigger, faults);
                 take(&mut lowered, trigger, declared.name.is_some(), owner, polling_interval);
             }
             Err(found) => report(index, found, &undefined, faults),
+        }
+    }
+    let mut names = BTreeSet::new();
+    for (index, signal) in lowered.signals.iter().enumerate() {
+        // An unnamed trigger is called s<index>-<type>; another may be named just that.
+        if !names.insert(&signal.name) {
+            let message = format!("two triggers are called {}", signal.name);
+            faults.invalid(path!["spec", "triggers", index], message, "give each trigger its own name");
         }
     }
     activate_resources(&mut lowered.signals);
@@ -144,6 +153,19 @@ fn deprecated(index: usize, trigger: &Trigger, faults: &mut Faults<'_>) {
             format!("{key} is no longer read: KEDA names the metric {} itself", trigger.metric_name),
             "remove it; to name the trigger, set its name field",
         );
+    }
+}
+
+/// KEDA ignores what it does not know, so a slip in an optional parameter leaves its default in force.
+fn unknown(index: usize, trigger: &Trigger, faults: &mut Faults<'_>) {
+    for key in &trigger.unknown {
+        let type_ = trigger.type_.as_str();
+        let help = match nearest(key, trigger.known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean {near}? KEDA ignores {key}, and the default holds"),
+            None => "remove it: KEDA ignores it".to_owned(),
+        };
+        let place = path!["spec", "triggers", index, "metadata", key];
+        faults.warning("TG013", place, format!("the {type_} trigger has no parameter {key}"), help);
     }
 }
 

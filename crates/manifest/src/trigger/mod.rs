@@ -143,6 +143,8 @@ pub struct Trigger {
     pub source: Source,
     /// Metadata keys that nobody reads. KEDA ignores them.
     pub unknown: Vec<String>,
+    /// The metadata keys it looked for.
+    pub known: BTreeSet<String>,
     /// Metadata keys that an earlier KEDA read and today's ignores.
     pub deprecated: Vec<String>,
 }
@@ -252,6 +254,7 @@ pub fn parse(declared: &Declared<'_>) -> Result<Trigger, Vec<Fault>> {
         series: parsed.series,
         source: parsed.source,
         unknown,
+        known: reader.read.clone(),
         deprecated,
     })
 }
@@ -349,7 +352,8 @@ impl Reader<'_> {
     /// A goal of this size by the declared metric type. It has to be above 0 once it is rounded to the
     /// three decimals KEDA keeps, except under `scalingModifiers`, where it does not count.
     fn goal(&mut self, key: &str, target: f64) -> Goal {
-        self.goal_of(key, Milli::published(target), &target.to_string())
+        // Truncated to thousandths, as KEDA writes a target: 2.01 × 1000 is 2009.99… and so 2009.
+        self.goal_of(key, Milli((target * 1000.0) as i64), &target.to_string())
     }
 
     /// The same for a whole number.

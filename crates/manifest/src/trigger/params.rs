@@ -121,7 +121,7 @@ pub(super) type Reason = String;
 pub(super) struct Reader<'a> {
     pub(super) declared: &'a Declared<'a>,
     pub(super) faults: Vec<Fault>,
-    read: BTreeSet<String>,
+    pub(super) read: BTreeSet<String>,
 }
 
 impl<'a> Reader<'a> {

@@ -99,10 +99,11 @@ fn decide_lines(
                 }
                 TextOrJson::Text => out.write_all(table.rows(&decided).as_bytes())?,
             },
-            Err(error) => {
+            Err(tidegate_decide::Error::Line(error)) => {
                 clean = false;
                 output::complain(&format!("line {number}: {error}"));
             }
+            Err(error) => return Err(error.into()),
         }
         out.flush()?;
     }
@@ -112,7 +113,8 @@ fn decide_lines(
 /// The line's text; `None` for an empty one, and after complaining about bytes that are none.
 fn text_of<'a>(bytes: &'a [u8], number: u64, clean: &mut bool) -> Option<&'a str> {
     match std::str::from_utf8(bytes) {
-        Ok(text) => Some(text.trim()).filter(|text| !text.is_empty()),
+        // A byte order mark is how some editors begin a file; it is no part of the line.
+        Ok(text) => Some(text.trim_start_matches('\u{feff}').trim()).filter(|text| !text.is_empty()),
         Err(error) => {
             *clean = false;
             output::complain(&format!("line {number}: not UTF-8 from byte {}", error.valid_up_to() + 1));

@@ -1,6 +1,6 @@
 //! The horizontal pod autoscaler's part: from one replica up.
 //!
-//! [`reconcile`] is one pass of kubernetes v1.36.2 `horizontal.go` as a function of what it reads:
+//! `reconcile` is one pass of kubernetes v1.36.2 `horizontal.go` as a function of what it reads:
 //! bounds first, then proposals combined, then windows, then rates. The constants, the order of the
 //! tests and the rounding are upstream's; the conformance table runs against exactly this function.
 

@@ -215,7 +215,8 @@ fn utilization(
         let (used, asked, pods) = known.fold((0_i64, 0_i64, 0_i64), |(used, asked, pods), (u, a)| {
             (used.saturating_add(*u), asked.saturating_add(*a), pods + 1)
         });
-        if asked == 0 {
+        // Nothing sensible requests less than nothing; dividing by it could overflow.
+        if asked <= 0 {
             return Err(Unusable::ForeignSamples);
         }
         // Integer percent, as upstream: 59.9 % is 59.

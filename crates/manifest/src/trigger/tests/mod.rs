@@ -244,12 +244,14 @@ fn cached_metrics_are_refused_where_there_is_nothing_to_cache() {
 }
 
 #[test]
-fn a_target_that_rounds_to_nothing_is_refused() {
-    for threshold in ["0", "-1", "0.0004", "-0.0", "1e-9"] {
+fn a_target_is_cut_to_thousandths_and_refused_when_nothing_is_left() {
+    for threshold in ["0", "-1", "0.0009", "-0.0", "1e-9"] {
         prometheus().with(&[("threshold", threshold)]).refused("threshold", "must be above 0");
     }
     prometheus().job().with(&[("threshold", "0")]).refused("threshold", "no job would ever be created");
-    assert_eq!(prometheus().with(&[("threshold", "0.0006")]).trigger().metric, average(1));
+    assert_eq!(prometheus().with(&[("threshold", "0.0016")]).trigger().metric, average(1));
+    // 2.01 × 1000 is a little less than 2010 in binary.
+    assert_eq!(prometheus().with(&[("threshold", "2.01")]).trigger().metric, average(2009));
     assert_eq!(prometheus().with(&[("threshold", "1e300")]).trigger().metric, average(i64::MAX));
 }
 
