@@ -24,6 +24,10 @@ pub(crate) fn run(root: &Path, seconds: u32, only: Option<&str>) -> Result<()> {
     }
     for target in &targets {
         let limit = format!("-max_total_time={seconds}");
+        // What a run finds goes below target/; the seeds beside the targets stay as they are.
+        let found = format!("fuzz/target/corpus/{target}");
+        let seeds = format!("fuzz/corpus/{target}");
+        fs::create_dir_all(root.join(&found))?;
         // libFuzzer's instrumentation is behind nightly flags; the bootstrap variable opens them on stable.
         let environment = [("RUSTC_BOOTSTRAP", "1")];
         crate::run(
@@ -37,6 +41,8 @@ pub(crate) fn run(root: &Path, seconds: u32, only: Option<&str>) -> Result<()> {
                 "--sanitizer",
                 "none",
                 target,
+                &found,
+                &seeds,
                 "--",
                 &limit,
                 "-rss_limit_mb=2048",

@@ -184,3 +184,100 @@ fn the_example_observations_run_without_a_bad_line() {
     assert_eq!(run.code, 0, "{}", run.err);
     assert_eq!(lines(&run.out).len(), fs::read_to_string(observations).unwrap().lines().count());
 }
+
+/// What `decide` gives for lines against a manifest.
+fn decided(manifest: &str, lines_in: &[&str]) -> Vec<u64> {
+    let directory = files(&[("m.yaml", manifest)]);
+    let path = directory.path().join("m.yaml");
+    let run = tidegate(&["decide", "-f", text(&path), "--observations", "-"], &lines_in.join("\n"));
+    assert_eq!(run.code, 0, "{}", run.err);
+    lines(&run.out).iter().map(|decision| decision["replicas"].as_u64().unwrap()).collect()
+}
+
+const WITH_BEHAVIOR: &str = "\
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: {name: a}
+spec:
+  scaleTargetRef: {name: a}
+  minReplicaCount: 1
+  maxReplicaCount: 20
+  advanced: {horizontalPodAutoscalerConfig: {behavior: {scaleDown: {stabilizationWindowSeconds: 300}}}}
+  triggers:
+  - {type: redis, name: q, metadata: {address: 'redis:6379', listName: q, listLength: '10'}}
+";
+
+#[test]
+fn a_change_that_is_never_carried_out_is_asked_for_every_time() {
+    let line = |t: u32| format!("{{\"t\": {t}, \"replicas\": {{\"spec\": 1}}, \"signals\": {{\"q\": 100}}}}");
+    let all: Vec<String> = (0..10).map(|n| line(n * 4)).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    assert_eq!(decided(WITH_BEHAVIOR, &all), [5; 10]);
+}
+
+#[test]
+fn two_lines_of_one_instant_are_two_observations() {
+    let found = decided(
+        WITH_BEHAVIOR,
+        &[
+            "{\"t\": 0, \"replicas\": {\"spec\": 5}, \"signals\": {\"q\": 50}}",
+            "{\"t\": 0, \"replicas\": {\"spec\": 3}, \"signals\": {\"q\": 30}}",
+        ],
+    );
+    assert_eq!(found, [5, 3]);
+}
+
+#[test]
+fn a_list_of_pods_does_not_outvote_a_later_count() {
+    let value = WITH_BEHAVIOR.replace("name: q, metadata", "name: q, metricType: Value, metadata");
+    let found = decided(
+        &value,
+        &[
+            "{\"t\": 0, \"replicas\": {\"spec\": 1}, \"pods\": [{\"name\": \"p\", \"ready\": \"True\"}], \"signals\": {\"q\": 10}}",
+            "{\"t\": 60, \"replicas\": {\"spec\": 5, \"ready\": 5}, \"signals\": {\"q\": 20}}",
+        ],
+    );
+    assert_eq!(found, [1, 10]);
+}
+
+#[test]
+fn an_autoscaler_that_may_go_to_zero_wakes_from_a_zero_it_is_found_at() {
+    let hpa = "\
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: a}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: a}
+  minReplicas: 0
+  maxReplicas: 20
+  metrics:
+  - {type: External, external: {metric: {name: q}, target: {type: AverageValue, averageValue: '10'}}}
+";
+    let line = "{\"t\": 0, \"replicas\": {\"spec\": 0}, \"signals\": {\"external-q\": 30}}";
+    assert_eq!(decided(hpa, &[line]), [3]);
+    // Without zero in the manifest somebody else switched it off, and it stays off.
+    assert_eq!(decided(&hpa.replace("minReplicas: 0", "minReplicas: 1"), &[line]), [0]);
+}
+
+#[test]
+fn a_byte_order_mark_and_carriage_returns_are_no_part_of_a_line() {
+    let line = "\u{feff}{\"t\": 0, \"replicas\": {\"spec\": 2}, \"signals\": {\"q\": 20}}\r";
+    assert_eq!(decided(WITH_BEHAVIOR, &[line, ""]), [2]);
+}
+
+#[test]
+fn what_stands_twice_is_refused_and_values_of_a_strange_form_are_told_the_right_ones() {
+    let directory = files(&[("m.yaml", WITH_BEHAVIOR)]);
+    let path = directory.path().join("m.yaml");
+    let twice = "{\"t\": 0, \"replicas\": {\"spec\": 1}, \"signals\": {\"q\": 1, \"q\": 2}}";
+    let alias = "{\"t\": 0, \"replicas\": {\"spec\": 1}, \"signals\": {\"q\": 1, \"s0-redis\": 2}}";
+    let strange = "{\"t\": 0, \"replicas\": {\"spec\": 1}, \"signals\": {\"q\": \"12\"}}";
+    let input = [twice, alias, strange].join("\n");
+    let run = tidegate(&["decide", "-f", text(&path), "--observations", "-"], &input);
+    assert_eq!((run.code, run.out.as_str()), (1, ""));
+    for part in
+        ["signal q stands twice", "under two of its names", "expected a number, null, a list of numbers"]
+    {
+        assert!(run.err.contains(part), "{part:?} is not in:\n{}", run.err);
+    }
+}
