@@ -134,7 +134,7 @@ pub(super) fn activation_above_threshold(facts: &Facts<'_>, findings: &mut Vec<F
     for target in &facts.lowered.targets {
         let Kind::ScaledObject(keda) = &target.spec.kind else { continue };
         let keeps_some = keda.idle.is_none() && target.spec.min > 0;
-        if keda.modifiers.is_some() || keeps_some {
+        if keda.modifiers.is_some() {
             continue;
         }
         let document = &facts.manifests.documents[target.document];
@@ -148,12 +148,22 @@ pub(super) fn activation_above_threshold(facts: &Facts<'_>, findings: &mut Vec<F
             if above <= 0.0 || above < threshold {
                 continue;
             }
+            let key = activation_key(document, index);
+            if keeps_some {
+                // Without a way to zero the slip costs nothing yet; it will the day somebody allows zero.
+                let message = format!(
+                    "activation {above} is not below the threshold of {threshold}, and does nothing here"
+                );
+                let help =
+                    "it counts only with minReplicaCount: 0 or idleReplicaCount; remove it or lower it";
+                findings.push(document.finding("TG109", Severity::Info, &key, message, help));
+                continue;
+            }
             let message = format!(
                 "active only above {above}, and one replica carries {threshold}: a load of {above} is worth {} \
                  and gets none while the target is at zero",
                 count(replicas(above, threshold))
             );
-            let key = activation_key(document, index);
             let help = format!("activate below the threshold of {threshold}; 0 wakes on the first request");
             findings.push(document.finding("TG109", Severity::Warning, &key, message, help));
         }
