@@ -88,11 +88,6 @@ impl Recommendations {
         self.entries.is_empty()
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.entries.clear();
-    }
-
     /// The recommendations held, in slot order.
     pub fn values(&self) -> impl Iterator<Item = u32> + '_ {
         self.entries.iter().map(|entry| entry.1)
@@ -245,11 +240,6 @@ impl ScaleEvents {
         if let Some(slot) = (0..self.entries.len()).max_by_key(|&slot| self.entries[slot].0) {
             self.entries.remove(slot);
         }
-    }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        *self = ScaleEvents::default();
     }
 
     /// `(age, change)` of every slot, in slot order.
