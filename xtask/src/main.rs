@@ -87,7 +87,8 @@ fn ci() -> Result<()> {
         &["doc", "--workspace", "--no-deps", "--document-private-items"],
         &[("RUSTDOCFLAGS", "-D warnings")],
     )?;
-    run("cargo", &["test", "--workspace", "--all-features"], &[])?;
+    // One seed, so that the same commit always says the same: `PROPTEST_RNG_SEED=N cargo test` tries others.
+    run("cargo", &["test", "--workspace", "--all-features"], &[("PROPTEST_RNG_SEED", "20180717")])?;
     println!("all of it held, in {} s", begin.elapsed().as_secs());
     Ok(())
 }

@@ -147,6 +147,11 @@ impl State {
         State { memory, ..State::default() }
     }
 
+    /// An object made anew was never active, whatever its namesake was; also after a change is taken back.
+    fn forget_before_creation(&mut self) {
+        self.last_active = self.last_active.filter(|at| Some(*at) >= self.life.created);
+    }
+
     /// Of two counts at one instant the greater, so that their order cannot matter.
     fn observe(&mut self, now: Time, fleet: Fleet) {
         let merging = self.fleet_fresh && self.fleet_at == Some(now);
@@ -291,9 +296,7 @@ impl Scaler {
                 let known = &mut self.state.life;
                 known.created = known.created.max(life.created);
                 known.last_active = known.last_active.max(life.last_active);
-                if known.created > self.state.last_active {
-                    self.state.last_active = None;
-                }
+                self.state.forget_before_creation();
             }
             Event::ScaleFailed => self.take_back(),
             Event::Tick => self.decide(now, out),
@@ -350,6 +353,7 @@ impl Scaler {
             By::Jobs => {}
         }
         state.memory.scaled_to_zero = undo.scaled_to_zero;
+        state.forget_before_creation();
     }
 
     fn decide(&mut self, now: Time, out: &mut Vec<Action>) {
