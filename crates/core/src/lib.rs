@@ -7,6 +7,7 @@
 //!
 //! Where to look:
 //! - [`scale`]: the machine that decides replicas for one target;
+//! - [`route`]: the machine that decides who waits, who goes where and who is refused;
 //! - [`time`], [`units`]: the numbers it counts in;
 //! - [`window`]: bounded memories of what was recommended and done;
 //! - [`formula`]: how expressions come in from outside;
@@ -18,6 +19,7 @@ extern crate alloc;
 
 pub mod formula;
 pub mod journal;
+pub mod route;
 pub mod scale;
 pub mod time;
 pub mod units;

@@ -6,29 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use common::{
-    Rig, Ticked, autoscaler, average, default_behavior, fallback, keda, scaled_job, scaled_object, spec,
-    windows,
+    First, Rig, Ticked, autoscaler, average, default_behavior, fallback, keda, scaled_job, scaled_object,
+    spec, windows,
 };
-use tidegate_core::formula::{Compiler, Error, Formula, Variable};
 use tidegate_core::scale::spec::{FallbackBehavior, Keda, Kind, Modifiers, Pause, Strategy};
 use tidegate_core::scale::{Reading, Rule, Spec};
 use tidegate_core::units::Milli;
-
-/// The first variable.
-#[derive(Debug)]
-struct First;
-
-impl Compiler for First {
-    fn compile(&self, _source: &str, _variables: &[Arc<str>]) -> Result<Box<dyn Formula>, Error> {
-        Ok(Box::new(First))
-    }
-}
-
-impl Formula for First {
-    fn evaluate(&self, variables: &[Variable<'_>]) -> Result<Option<f64>, Error> {
-        Ok(variables[0].1)
-    }
-}
 
 /// One tick for each reading of `q`, a second apart, every change carried out.
 fn run(spec: Spec, count: u32, readings: &[Reading]) -> Vec<Ticked> {
@@ -76,6 +59,8 @@ fn runs() -> Vec<(Rule, bool, Vec<Ticked>)> {
     highest.fleet(4);
     highest.value("q", 50.0);
     highest.value("r", 60.0);
+    let mut giver = Rig::new(scaled_object(keda()));
+    giver.fleet(1);
     vec![
         (Rule::Paused, true, run(paused(Pause { all: true, ..Pause::default() }), 2, &[of(90.0)])),
         (Rule::Absent, false, run(scaled_object(keda()), 2, &[Reading::Absent])),
@@ -90,6 +75,7 @@ fn runs() -> Vec<(Rule, bool, Vec<Ticked>)> {
         (Rule::Activate, true, run(scaled_object(keda()), 0, &[of(20.0)])),
         (Rule::Deactivate, true, run(scaled_object(keda()), 2, &[of(0.0)])),
         (Rule::Cooldown, true, run(scaled_object(keda()), 1, &[of(5.0), of(0.0)])),
+        (Rule::Yield, true, vec![giver.give_up(1)]),
         (Rule::Idle, true, run(idle, 1, &[of(0.0)])),
         (Rule::Hold, true, run(scaled_object(keda()), 2, &[lost()])),
         (Rule::AtZero, false, run(autoscaler(), 0, &[of(90.0)])),

@@ -85,6 +85,8 @@ rules! {
     Deactivate = "deactivate",
     /// Inactive, and the cooldown is not over yet.
     Cooldown = "cooldown",
+    /// Idle, and another target needs what its replicas hold.
+    Yield = "yield",
     /// Inactive with idle replicas: they stay.
     Idle = "idle",
     /// Nothing can be decided for lack of sight: the count stays.
@@ -222,6 +224,10 @@ pub enum Because {
     Active { signal: Arc<str>, value: f64, above: f64 },
     ActiveBySource { signal: Arc<str> },
     ActiveAlways,
+    Requests { waiting_or_running: f64 },
+    NobodyWaits,
+    YieldsTo { target: Arc<str>, idle: Span },
+    YieldsNothing { target: Arc<str>, least: u32 },
     ActiveForced,
     ActiveFallback { signal: Arc<str> },
     Inactive { signals: u32 },
@@ -280,6 +286,16 @@ impl fmt::Display for Because {
             B::Active { signal, value, above } => write!(f, "active: {signal} = {value} > {above}"),
             B::ActiveBySource { signal } => write!(f, "active: {signal} says so itself"),
             B::ActiveAlways => f.write_str("active: cpu and memory cannot see an idle target"),
+            B::Requests { waiting_or_running } => {
+                write!(f, "active: {waiting_or_running} requests wait or are served")
+            }
+            B::NobodyWaits => f.write_str("those who waited left before a replica was ready"),
+            B::YieldsTo { target, idle } => {
+                write!(f, "{target} has requests waiting and no GPU is free; nothing to do here for {idle}")
+            }
+            B::YieldsNothing { target, least } => {
+                write!(f, "{target} asked for a GPU, but {least} replicas are to stay")
+            }
             B::ActiveForced => f.write_str("active: forced by annotation"),
             B::ActiveFallback { signal } => write!(f, "active: {signal} is served by the fallback"),
             B::Inactive { signals } => {

@@ -31,6 +31,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) current: u32,
     pub(crate) now: Time,
     pub(crate) first_seen: Time,
+    /// Only requests woke it, they have left, and no replica was ready in between.
+    pub(crate) withdrawn: bool,
 }
 
 pub(crate) fn execute(
@@ -88,7 +90,12 @@ fn deactivate(
     trace: &mut Trace,
     conditions: &mut Conditions,
 ) -> Verdict {
-    let Facts { spec, keda, current, .. } = *facts;
+    let Facts { spec, keda, current, withdrawn, .. } = *facts;
+    let rest = keda.idle.unwrap_or(spec.min);
+    // The cooldown keeps warm what has served; this has not, and finishing its start would serve nobody.
+    if withdrawn && current > rest && !keda.pause.scale_in {
+        return Verdict::Set(trace.settle(Rule::Deactivate, current, rest, Because::NobodyWaits));
+    }
     if resolved.failed {
         match keda.fallback {
             // A fallback of zero replicas promises nothing, so it holds nothing: as upstream.

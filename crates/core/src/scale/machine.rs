@@ -16,7 +16,7 @@ use super::propose::Proposer;
 use super::signals::{self, Amount, Resolved, SignalState};
 use super::spec::{Behavior, Goal, Keda, Kind, Life, Metric, Rules, Select, Spec};
 use crate::formula::{Compiler, Formula};
-use crate::time::Time;
+use crate::time::{Span, Time};
 
 /// What happened in the driver's world.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,17 @@ pub enum Event {
     Life(Life),
     /// The last [`Action::Scale`] or [`Action::CreateJobs`] could not be carried out.
     ScaleFailed,
+    /// Another target has requests waiting and nothing to run on, and this one is idle: it gives up
+    /// replicas now, its cooldown and its windows notwithstanding, but never below its minimum. Answered
+    /// with a decision of its own.
+    Yield {
+        /// To whom.
+        to: Arc<str>,
+        /// How many replicas would do.
+        replicas: u32,
+        /// Since when nothing waits or runs here.
+        idle: Span,
+    },
     /// Time to decide.
     Tick,
 }
@@ -107,6 +118,8 @@ pub struct State {
     signals: Vec<SignalState>,
     memory: Memory,
     undo: Option<Undo>,
+    /// Requests alone brought it from zero, and no replica has been ready since.
+    woken: bool,
 }
 
 /// How things stood before the last change, to take it back if it could not be carried out.
@@ -137,6 +150,12 @@ impl State {
         let signals = self.signals.capacity() * size_of::<SignalState>();
         let readings: usize = self.signals.iter().map(SignalState::heap_bytes).sum();
         size_of::<State>() + signals + readings + self.memory.heap_bytes()
+    }
+
+    /// Replicas asked for last, or seen: what a driver that comes back is to bring back.
+    #[must_use]
+    pub fn replicas(&self) -> Option<u32> {
+        self.fleet.map(|fleet| fleet.spec)
     }
 
     /// For a driver that finds an autoscaler's target at zero and cannot know who brought it there: where
@@ -299,6 +318,7 @@ impl Scaler {
                 self.state.forget_before_creation();
             }
             Event::ScaleFailed => self.take_back(),
+            Event::Yield { to, replicas, idle } => self.give_up(*replicas, to, *idle, out),
             Event::Tick => self.decide(now, out),
         }
     }
@@ -397,6 +417,37 @@ impl Scaler {
         }
     }
 
+    /// Hands replicas over. What was recommended before is forgotten: it was for a fleet that may no longer
+    /// stand, and a window of 300 s would bring back at once what was just given away.
+    fn give_up(&mut self, replicas: u32, to: &Arc<str>, idle: Span, out: &mut Vec<Action>) {
+        let Some(fleet) = self.state.fleet_now() else { return };
+        let keda = match &self.spec.kind {
+            Kind::ScaledObject(keda) => Some(keda),
+            Kind::Autoscaler => None,
+            Kind::ScaledJob(_) => return,
+        };
+        let paused =
+            keda.is_some_and(|keda| keda.pause.all || keda.pause.at.is_some() || keda.pause.scale_in);
+        let least = keda.and_then(|keda| keda.idle).unwrap_or(self.spec.min);
+        let least = if paused { fleet.spec } else { least.min(fleet.spec) };
+        let left = fleet.spec.saturating_sub(replicas).max(least);
+        let before =
+            (self.state.fleet.unwrap_or(fleet), self.state.last_active, self.state.memory.scaled_to_zero);
+        let mut trace = Trace::new();
+        if left < fleet.spec {
+            let because = Because::YieldsTo { target: Arc::clone(to), idle };
+            trace.settle(Rule::Yield, fleet.spec, left, because);
+        } else {
+            trace.note(Rule::Yield, left, Because::YieldsNothing { target: Arc::clone(to), least });
+        }
+        out.push(Action::Decided(trace.finish(&self.spec.target, left, Conditions::default())));
+        if left < fleet.spec {
+            self.state.memory.forget();
+            self.state.ask(Fleet { spec: left, ..before.0 }, before, By::Activation);
+            out.push(Action::Scale { from: fleet.spec, to: left });
+        }
+    }
+
     fn decide_jobs(&mut self, now: Time, fleet: Fleet, trace: &mut Trace) -> u32 {
         let Scaler { spec, state, .. } = self;
         let Kind::ScaledJob(how) = &spec.kind else { return 0 };
@@ -467,7 +518,9 @@ impl Scaler {
             (Status::False, "NoFallbackFound")
         });
         let first_seen = state.first_seen.unwrap_or(now);
-        let facts = Facts { spec, keda, current: fleet.spec, now, first_seen };
+        state.woken &= fleet.ready == 0 && fleet.spec > 0;
+        let by_requests = matches!(resolved.active, Some(Because::Requests { .. }));
+        let facts = Facts { spec, keda, current: fleet.spec, now, first_seen, withdrawn: state.woken };
         let last_active = state.last_active.max(state.life.last_active);
         let mut life = Life { last_active, ..state.life };
         let verdict = keda::execute(&facts, &resolved, &mut life, trace, conditions);
@@ -475,7 +528,10 @@ impl Scaler {
             state.last_active = life.last_active;
         }
         match verdict {
-            Verdict::Set(replicas) => (replicas, false),
+            Verdict::Set(replicas) => {
+                state.woken |= by_requests && fleet.spec == 0 && replicas > 0;
+                (replicas, false)
+            }
             Verdict::Continue => {
                 let reason = trace.settled();
                 let wanted = self.autoscale(now, fleet, &resolved, spec_min(&self.spec), trace, conditions);

@@ -30,7 +30,7 @@ impl Proposer<'_> {
         }
         for ((signal, state), amount) in self.spec.signals.iter().zip(self.states).zip(&resolved.amounts) {
             let external = matches!(signal.metric, Metric::External(_) | Metric::Object(_));
-            if external && resolved.composite.is_some() {
+            if (external && resolved.composite.is_some()) || signal.metric == Metric::Demand {
                 continue;
             }
             let result = match amount {
@@ -94,7 +94,7 @@ impl Proposer<'_> {
                     }
                 },
             },
-            Metric::Unsupported => Err(Unusable::SourceType),
+            Metric::Demand | Metric::Unsupported => Err(Unusable::SourceType),
         }
     }
 

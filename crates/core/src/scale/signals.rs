@@ -195,6 +195,8 @@ pub(crate) struct Resolved {
     pub(crate) fell_back: bool,
     /// What makes the target active.
     pub(crate) active: Option<Because>,
+    /// That requests wait or are served, which no formula can overrule: nothing is lost at zero.
+    pub(crate) demand: Option<Because>,
 }
 
 /// The formula's outcome.
@@ -345,6 +347,7 @@ pub(crate) fn resolve(
     if let Some(modifiers) = keda.and_then(|keda| keda.modifiers.as_ref()) {
         compose(spec, modifiers, fallback, formula, fleet, &mut resolved, trace);
     }
+    resolved.active = resolved.active.take().or_else(|| resolved.demand.clone());
     resolved
 }
 
@@ -423,6 +426,12 @@ fn weigh(resolved: &mut Resolved, signal: &Signal, amount: &Amount) {
             }
             return;
         }
+        Amount::Read { value, active, .. } if signal.metric == Metric::Demand => {
+            let because = Because::Requests { waiting_or_running: *value };
+            resolved.demand = active.then_some(because);
+            return;
+        }
+        _ if signal.metric == Metric::Demand => return,
         Amount::Lost(_) => {
             resolved.failed = true;
             return;

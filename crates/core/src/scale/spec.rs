@@ -147,6 +147,25 @@ pub struct Signal {
     pub in_formula: bool,
 }
 
+impl Signal {
+    /// What a gateway's requests say of a target: pushed by the driver, so it is never old.
+    #[must_use]
+    pub fn demand() -> Self {
+        Signal {
+            name: Signal::DEMAND.into(),
+            metric: Metric::Demand,
+            activation: Activation::Above(0.0),
+            absent: Absent::Zero,
+            series: Series::Sum,
+            stale_after: Span::from_secs(i64::from(u32::MAX)),
+            in_formula: false,
+        }
+    }
+
+    /// The name of [`Signal::demand`].
+    pub const DEMAND: &'static str = "gateway";
+}
+
 /// What a signal measures and what it aims at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -169,6 +188,9 @@ pub enum Metric {
         /// What to aim at.
         goal: ResourceGoal,
     },
+    /// Requests at a gateway. While there are any the target is active; how many replicas they need is
+    /// the other signals' to say.
+    Demand,
     /// A source type this version does not know: always invalid, as upstream treats it.
     Unsupported,
 }

@@ -8,7 +8,7 @@ pub(crate) mod random;
 
 use std::sync::Arc;
 
-use tidegate_core::formula::{Compiler, NoFormulas};
+use tidegate_core::formula::{Compiler, Error, Formula, NoFormulas, Variable};
 use tidegate_core::scale::spec::{
     Absent, Activation, Amount, Behavior, Fallback, FallbackBehavior, Goal, Jobs, Keda, Kind, Metric,
     OnAbsent, RatePolicy, Rules, Select, Series, Signal, Strategy, Tuning,
@@ -18,6 +18,22 @@ use tidegate_core::scale::{
 };
 use tidegate_core::time::{Span, Time};
 use tidegate_core::units::Milli;
+
+/// A language whose every formula is its first variable.
+#[derive(Debug)]
+pub(crate) struct First;
+
+impl Compiler for First {
+    fn compile(&self, _source: &str, _variables: &[Arc<str>]) -> Result<Box<dyn Formula>, Error> {
+        Ok(Box::new(First))
+    }
+}
+
+impl Formula for First {
+    fn evaluate(&self, variables: &[Variable<'_>]) -> Result<Option<f64>, Error> {
+        Ok(variables[0].1)
+    }
+}
 
 pub(crate) fn secs(seconds: i64) -> Span {
     Span::from_secs(seconds)
@@ -218,9 +234,19 @@ impl Rig {
     }
 
     pub(crate) fn try_tick(&mut self) -> Option<Ticked> {
+        self.try_decide(&Event::Tick)
+    }
+
+    /// Another target asks for replicas of this one, idle for 40 s.
+    pub(crate) fn give_up(&mut self, replicas: u32) -> Ticked {
+        let event = Event::Yield { to: "default/other".into(), replicas, idle: secs(40) };
+        self.try_decide(&event).expect("a decision")
+    }
+
+    fn try_decide(&mut self, event: &Event) -> Option<Ticked> {
         let mut ticked = None;
         let (mut scale, mut create) = (None, 0);
-        for action in self.send(&Event::Tick) {
+        for action in self.send(event) {
             match action {
                 Action::Decided(decision) => ticked = Some(decision),
                 Action::Scale { from, to } => scale = Some((from, to)),

@@ -68,7 +68,7 @@ pub fn failed_reason(metric: &Metric) -> &'static str {
         Metric::Pods { .. } => "FailedGetPodsMetric",
         Metric::Resource { container: None, .. } => "FailedGetResourceMetric",
         Metric::Resource { container: Some(_), .. } => "FailedGetContainerResourceMetric",
-        Metric::Unsupported => "InvalidMetricSourceType",
+        Metric::Demand | Metric::Unsupported => "InvalidMetricSourceType",
     }
 }
 
