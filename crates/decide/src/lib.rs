@@ -4,11 +4,14 @@
 //! all go through [`Session`], so what they show is what the machine does.
 //!
 //! - [`observation`]: one line, read and checked;
-//! - [`session`]: targets, their machines, and what one line does to them.
+//! - [`session`]: targets, and what one line does to them;
+//! - [`control`]: the targets' machines and their record, for this driver and every other.
 #![forbid(unsafe_code)]
 
+pub mod control;
 pub mod observation;
 pub mod session;
 
+pub use control::{Control, Recorder};
 pub use observation::{LineError, Observation};
-pub use session::{Decided, Error, Recorder, Session};
+pub use session::{Decided, Error, Session};

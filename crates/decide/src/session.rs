@@ -8,13 +8,13 @@ use serde::Serialize;
 use tidegate_core::journal::Snapshot;
 use tidegate_core::scale::decision::Decision;
 use tidegate_core::scale::spec::{Kind, Life, Metric};
-use tidegate_core::scale::{Action, Event, Fleet, Reading, Scaler, SpecError, State};
+use tidegate_core::scale::{Action, Event, Fleet, Reading, Spec, SpecError, State};
 use tidegate_core::time::Time;
-use tidegate_journal::{Journal, Segments};
 use tidegate_manifest::Target;
 use tidegate_manifest::formula::ExprLang;
 use tidegate_manifest::lower::CronSignal;
 
+use crate::control::{Control, Recorder};
 use crate::observation::{LineError, Observation, refuse};
 
 /// Why a line gave no decision.
@@ -44,40 +44,15 @@ pub struct Decided {
     pub create_jobs: Option<u32>,
 }
 
-/// Takes down every event and what followed.
-pub trait Recorder {
-    /// Before an event is stepped.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    fn prepare(&mut self, snapshot: &mut dyn FnMut() -> BTreeMap<Arc<str>, Snapshot>) -> io::Result<()>;
-
-    /// After it.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    fn record(&mut self, t: Time, target: &str, event: &Event, actions: &[Action]) -> io::Result<()>;
-}
-
-impl<S: Segments> Recorder for Journal<S> {
-    fn prepare(&mut self, snapshot: &mut dyn FnMut() -> BTreeMap<Arc<str>, Snapshot>) -> io::Result<()> {
-        Journal::prepare(self, snapshot)
-    }
-
-    fn record(&mut self, t: Time, target: &str, event: &Event, actions: &[Action]) -> io::Result<()> {
-        Journal::record(self, t, target, event, actions)
-    }
-}
-
 /// Decides lines of observations for a set of targets.
 #[derive(Debug)]
 pub struct Session {
+    control: Control,
     targets: BTreeMap<Arc<str>, Entry>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    scaler: Scaler,
     crons: Vec<CronSignal>,
     aliases: BTreeMap<String, String>,
     last: Option<(Time, Fleet)>,
@@ -90,15 +65,16 @@ impl Session {
     /// When a target's formula does not compile, which lowering has already told.
     pub fn new(targets: Vec<Target>) -> Result<Self, SpecError> {
         let mut entries = BTreeMap::new();
+        let mut control = Control::new(Arc::new(ExprLang));
         for target in targets {
             let name = Arc::clone(&target.spec.target);
             let autoscaler = target.spec.kind == Kind::Autoscaler && target.spec.min == 0;
             let state = if autoscaler { State::zero_is_ours() } else { State::default() };
-            let scaler = Scaler::resume(target.spec, state, Arc::new(ExprLang))?;
-            let entry = Entry { scaler, crons: target.crons, aliases: target.aliases, last: None };
+            control.add(target.spec, state)?;
+            let entry = Entry { crons: target.crons, aliases: target.aliases, last: None };
             entries.insert(name, entry);
         }
-        Ok(Session { targets: entries })
+        Ok(Session { control, targets: entries })
     }
 
     /// The targets' names, in order.
@@ -109,14 +85,7 @@ impl Session {
     /// Every target as it is now.
     #[must_use]
     pub fn snapshot(&self) -> BTreeMap<Arc<str>, Snapshot> {
-        self.targets
-            .iter()
-            .map(|(name, entry)| {
-                let snapshot =
-                    Snapshot { spec: entry.scaler.spec().clone(), state: entry.scaler.state().clone() };
-                (Arc::clone(name), snapshot)
-            })
-            .collect()
+        self.control.snapshot()
     }
 
     /// Decides one line.
@@ -138,21 +107,18 @@ impl Session {
     ) -> Result<Decided, Error> {
         let now = seen.time()?;
         let name = self.name(seen.target.as_deref())?;
-        let (fleet, events) = self.targets[&name].events(seen, now)?;
-        if let Some(recorder) = recorder.as_deref_mut() {
-            let mut snapshot = || self.snapshot();
-            recorder.prepare(&mut snapshot)?;
-        }
-        let Some(entry) = self.targets.get_mut(&name) else { return Ok(refuse("no such target")?) };
+        let Some((entry, spec)) = self.targets.get_mut(&name).zip(self.control.spec(&name)) else {
+            return Ok(refuse("no such target")?);
+        };
+        let (fleet, events) = entry.events(spec, seen, now)?;
+        let jobs = matches!(spec.kind, Kind::ScaledJob(_));
         let mut actions = Vec::new();
         for event in &events {
             actions.clear();
-            entry.scaler.step(now, event, &mut actions);
-            if let Some(recorder) = recorder.as_deref_mut() {
-                recorder.record(now, &name, event, &actions)?;
-            }
+            let recorder = recorder.as_mut().map(|recorder| &mut **recorder as &mut dyn Recorder);
+            self.control.step(now, &name, event, recorder, &mut actions)?;
         }
-        Ok(entry.decided(now, fleet, seen.t.clone(), actions)?)
+        Ok(entry.decided(now, fleet, jobs, seen.t.clone(), actions)?)
     }
 
     fn name(&self, given: Option<&str>) -> Result<Arc<str>, LineError> {
@@ -172,7 +138,7 @@ impl Session {
 
 impl Entry {
     /// The line as events, the tick last; everything is checked before anything is stepped.
-    fn events(&self, seen: &Observation, now: Time) -> Result<(Fleet, Vec<Event>), LineError> {
+    fn events(&self, spec: &Spec, seen: &Observation, now: Time) -> Result<(Fleet, Vec<Event>), LineError> {
         if let Some((last, _)) = self.last
             && now < last
         {
@@ -188,7 +154,7 @@ impl Entry {
             None => events.push(Event::Fleet(fleet)),
         }
         events.extend(seen.core_pods(now).map(Event::Pods));
-        self.readings(seen, now, &mut events)?;
+        self.readings(spec, seen, now, &mut events)?;
         events.push(Event::Tick);
         Ok((fleet, events))
     }
@@ -208,7 +174,13 @@ impl Entry {
         Ok(Fleet { spec, status, ready, starting })
     }
 
-    fn readings(&self, seen: &Observation, now: Time, events: &mut Vec<Event>) -> Result<(), LineError> {
+    fn readings(
+        &self,
+        spec: &Spec,
+        seen: &Observation,
+        now: Time,
+        events: &mut Vec<Event>,
+    ) -> Result<(), LineError> {
         let mut given = BTreeMap::new();
         for (name, value) in &seen.signals.0 {
             let reading =
@@ -216,13 +188,13 @@ impl Entry {
             if !reading.is_finite() {
                 return refuse(format!("signal {name} is not a finite number"));
             }
-            let signal = self.signal(name)?;
+            let signal = self.signal(spec, name)?;
             if given.insert(signal, reading).is_some() {
                 return refuse(format!("signal {name} stands twice, under two of its names"));
             }
         }
         for (name, samples) in seen.pod_samples(now) {
-            let signal = if name.is_empty() { self.only_per_pod()? } else { self.signal(&name)? };
+            let signal = if name.is_empty() { only_per_pod(spec)? } else { self.signal(spec, &name)? };
             given.entry(signal).or_insert(Reading::Samples(samples));
         }
         let unix_seconds = now.as_micros().div_euclid(1_000_000);
@@ -235,8 +207,8 @@ impl Entry {
     }
 
     /// The signal of a name: its own, `s<index>-<type>`, its metric's; in any case where that is unique.
-    fn signal(&self, name: &str) -> Result<Arc<str>, LineError> {
-        let signals = &self.scaler.spec().signals;
+    fn signal(&self, spec: &Spec, name: &str) -> Result<Arc<str>, LineError> {
+        let signals = &spec.signals;
         let exact = |name: &str| signals.iter().find(|signal| &*signal.name == name);
         let alias = || exact(self.aliases.get(name)?);
         let folded = || {
@@ -245,7 +217,7 @@ impl Entry {
         };
         let found = exact(name).or_else(alias).or_else(folded);
         // An autoscaler's `resource-cpu` may also be called by its metric alone, which is how samples name it.
-        let of_autoscaler = self.scaler.spec().kind == Kind::Autoscaler;
+        let of_autoscaler = spec.kind == Kind::Autoscaler;
         let by_metric = || {
             signals
                 .iter()
@@ -266,24 +238,15 @@ impl Entry {
         }
     }
 
-    fn only_per_pod(&self) -> Result<Arc<str>, LineError> {
-        let per_pod = |metric: &Metric| matches!(metric, Metric::Resource { .. } | Metric::Pods { .. });
-        let mut wanting = self.scaler.spec().signals.iter().filter(|signal| per_pod(&signal.metric));
-        match (wanting.next(), wanting.next()) {
-            (Some(signal), None) => Ok(Arc::clone(&signal.name)),
-            (None, _) => refuse("pods have samples, and no signal of the manifest is measured a pod"),
-            (Some(_), Some(_)) => refuse("several signals are measured a pod: name each sample's signal"),
-        }
-    }
-
     fn decided(
         &mut self,
         now: Time,
         mut fleet: Fleet,
+        jobs: bool,
         t: serde_json::Number,
         actions: Vec<Action>,
     ) -> Result<Decided, LineError> {
-        let mut create_jobs = matches!(self.scaler.spec().kind, Kind::ScaledJob(_)).then_some(0);
+        let mut create_jobs = jobs.then_some(0);
         let mut decision = None;
         for action in actions {
             match action {
@@ -297,6 +260,16 @@ impl Entry {
         fleet.spec = decision.replicas;
         self.last = Some((now, fleet));
         Ok(Decided { t, decision, found, create_jobs })
+    }
+}
+
+fn only_per_pod(spec: &Spec) -> Result<Arc<str>, LineError> {
+    let per_pod = |metric: &Metric| matches!(metric, Metric::Resource { .. } | Metric::Pods { .. });
+    let mut wanting = spec.signals.iter().filter(|signal| per_pod(&signal.metric));
+    match (wanting.next(), wanting.next()) {
+        (Some(signal), None) => Ok(Arc::clone(&signal.name)),
+        (None, _) => refuse("pods have samples, and no signal of the manifest is measured a pod"),
+        (Some(_), Some(_)) => refuse("several signals are measured a pod: name each sample's signal"),
     }
 }
 

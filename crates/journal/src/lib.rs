@@ -12,7 +12,7 @@
 mod replay;
 mod write;
 
-pub use replay::{Error, Replayed, replay};
+pub use replay::{Error, Recovered, Replayed, recover, replay};
 pub use write::{Journal, Segments, manifest_hash};
 
 /// A segment that has this size is not written to any more. A busy target writes about 1 KB a second, so 64 MiB hold eighteen hours

@@ -5,8 +5,9 @@ use std::io::{self, BufRead};
 use std::sync::Arc;
 
 use tidegate_core::formula::Compiler;
-use tidegate_core::journal::{Entry, FORMAT, Header, Written};
+use tidegate_core::journal::{Entry, FORMAT, Header, Snapshot, Written};
 use tidegate_core::scale::{Scaler, SpecError, State};
+use tidegate_core::time::Time;
 
 use crate::LINE_BYTES_MAX;
 
@@ -72,28 +73,65 @@ pub struct Replayed {
     pub cut: bool,
 }
 
+/// What a run that ended, however it ended, left behind.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Every target as its last whole line left it.
+    pub targets: BTreeMap<Arc<str>, Snapshot>,
+    /// The time of the last whole line.
+    pub last: Option<Time>,
+    /// Bytes up to the end of the last whole line: what comes after was cut short by a kill.
+    pub whole_bytes: u64,
+}
+
 /// Replays a journal (one segment, or several one after another) and compares.
 ///
 /// # Errors
 /// The first line that cannot be read or replays otherwise.
-pub fn replay(mut journal: impl BufRead, compiler: &Arc<dyn Compiler>) -> Result<Replayed, Error> {
+pub fn replay(journal: impl BufRead, compiler: &Arc<dyn Compiler>) -> Result<Replayed, Error> {
+    Ok(run(journal, compiler)?.0)
+}
+
+/// Replays a segment to its last whole line, to go on from there.
+///
+/// # Errors
+/// As [`replay`]: a journal that replays otherwise is of another version, and no ground to go on from.
+pub fn recover(journal: impl BufRead, compiler: &Arc<dyn Compiler>) -> Result<Recovered, Error> {
+    let (_, run) = run(journal, compiler)?;
+    let of = |scaler: &Scaler| Snapshot { spec: scaler.spec().clone(), state: scaler.state().clone() };
+    let targets = run.scalers.iter().map(|(name, scaler)| (Arc::clone(name), of(scaler))).collect();
+    Ok(Recovered { targets, last: run.last, whole_bytes: run.whole_bytes })
+}
+
+/// Where a replay is.
+#[derive(Default)]
+struct Run {
+    scalers: BTreeMap<Arc<str>, Scaler>,
+    last: Option<Time>,
+    whole_bytes: u64,
+}
+
+fn run(mut journal: impl BufRead, compiler: &Arc<dyn Compiler>) -> Result<(Replayed, Run), Error> {
     let mut done = Replayed::default();
-    let mut scalers: BTreeMap<Arc<str>, Scaler> = BTreeMap::new();
+    let mut run = Run::default();
     let mut number = 0;
     loop {
         number += 1;
-        let Some(line) = read_line(&mut journal, number)? else { return Ok(done) };
+        let Some(line) = read_line(&mut journal, number)? else { return Ok((done, run)) };
         let Ok(line) = line else {
             done.cut = true;
-            return Ok(done);
+            return Ok((done, run));
         };
         if line.starts_with("{\"tidegate_journal\":") {
-            open_segment(&line, number, compiler, &mut scalers)?;
+            open_segment(&line, number, compiler, &mut run.scalers)?;
             done.segments += 1;
         } else {
-            done.actions += step(&line, number, &mut scalers)?;
+            let (at, actions) = step(&line, number, &mut run.scalers)?;
+            run.last = Some(at);
+            done.actions += actions;
             done.events += 1;
         }
+        run.whole_bytes += line.len() as u64 + 1;
     }
 }
 
@@ -160,7 +198,7 @@ fn open_segment(
     Ok(())
 }
 
-fn step(line: &str, number: u64, scalers: &mut BTreeMap<Arc<str>, Scaler>) -> Result<u64, Error> {
+fn step(line: &str, number: u64, scalers: &mut BTreeMap<Arc<str>, Scaler>) -> Result<(Time, u64), Error> {
     let malformed = |message: String| Error::Malformed { line: number, message };
     let entry: Entry = serde_json::from_str(line).map_err(|error| malformed(error.to_string()))?;
     let Some(scaler) = scalers.get_mut(&entry.target) else {
@@ -173,5 +211,5 @@ fn step(line: &str, number: u64, scalers: &mut BTreeMap<Arc<str>, Scaler>) -> Re
     if replayed != line {
         return Err(Error::Differs { line: number, recorded: line.to_owned(), replayed });
     }
-    Ok(actions.len() as u64)
+    Ok((entry.t, actions.len() as u64))
 }

@@ -76,6 +76,24 @@ impl<S: Segments> Journal<S> {
         self.line(&header)
     }
 
+    /// Ends the segment: what follows is of other manifests, or of other targets, and opens with a snapshot
+    /// of its own.
+    ///
+    /// # Errors
+    /// When what is buffered cannot be written.
+    pub fn turn(&mut self, manifest: String) -> io::Result<()> {
+        self.finish()?;
+        self.current = None;
+        self.manifest = manifest;
+        Ok(())
+    }
+
+    /// Goes on numbering after the segments of an earlier run.
+    #[must_use]
+    pub fn after(self, number: u32) -> Self {
+        Journal { number, ..self }
+    }
+
     /// Writes one event and what followed from it.
     ///
     /// # Errors
