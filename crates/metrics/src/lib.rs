@@ -5,7 +5,18 @@
 //! label no scrape ever adds, a mean where a total was meant, a result that disappears together
 //! with the last replica. This crate holds the knowledge needed to tell: [`dialect`] says what each
 //! inference engine writes to `/metrics`, and [`promql`] says what a query returns, without a
-//! server and without data. Nothing here reads a file, a clock or the network.
+//! server and without data.
+//!
+//! The rest reads: [`exposition`] takes a page apart, [`sample`] makes of it what a replica says of
+//! itself, [`counter`], [`histogram`] and [`rates`] what that means over time; [`store`] keeps the series
+//! that queries name, and [`eval`] answers them. Nothing here reads a file, a clock or the network.
 
+pub mod counter;
 pub mod dialect;
+pub mod eval;
+pub mod exposition;
+pub mod histogram;
 pub mod promql;
+pub mod rates;
+pub mod sample;
+pub mod store;

@@ -6,10 +6,17 @@
 use std::sync::{Arc, LazyLock};
 
 use tidegate_core::formula::Compiler;
+use tidegate_core::time::{Span, Time};
 use tidegate_decide::Session;
 use tidegate_manifest::formula::ExprLang;
 use tidegate_manifest::lint::lint;
 use tidegate_manifest::{Source, Target, cron, duration, load, lower, quantity};
+use tidegate_metrics::dialect::Engine;
+use tidegate_metrics::eval::{Answer, Compiled, compile};
+use tidegate_metrics::exposition::{self, Format};
+use tidegate_metrics::rates::Trail;
+use tidegate_metrics::sample::{EngineSample, Reader, recognise};
+use tidegate_metrics::store::Store;
 
 /// A fuzz target: its name and what it runs.
 pub type FuzzTarget = (&'static str, fn(&[u8]));
@@ -22,6 +29,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("promql", promql),
     ("scalars", scalars),
     ("journal", journal),
+    ("exposition", exposition),
 ];
 
 /// A manifest: read, lowered, linted; every finding stands inside the file.
@@ -96,4 +104,57 @@ pub fn scalars(data: &[u8]) {
 pub fn journal(data: &[u8]) {
     let compiler: Arc<dyn Compiler> = Arc::new(ExprLang);
     let _ = tidegate_journal::replay(data, &compiler);
+}
+
+/// A metrics page, in both formats, for every engine: read, kept, asked. No number that comes out is
+/// NaN or infinite, and no count of anything passes its limit.
+pub fn exposition(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    for format in [Format::Text, Format::OpenMetrics] {
+        let mut samples = Vec::new();
+        let read = exposition::read(text, format, |_| Some(()), |(), sample| samples.push(sample));
+        assert!(samples.len() <= exposition::SAMPLES_MAX);
+        for sample in &samples {
+            assert!(sample.value.is_finite() && text.contains(sample.series));
+            assert!(sample.labels.iter().count() <= exposition::LABELS_MAX);
+        }
+        let _ = recognise(text, format);
+        for engine in Engine::ALL {
+            let Ok(sample) = Reader::new(engine).read(text, format) else { continue };
+            let mut trail = Trail::default();
+            trail.push(Time::ORIGIN, EngineSample::default());
+            let rates = trail.push(Time::from_secs(1), sample.clone());
+            let shares = [sample.kv_use, sample.kv_use_max];
+            assert!(shares.iter().flatten().all(|share| (0.0..=1.0).contains(share)));
+            let numbers = [sample.waiting, sample.running, sample.output_tokens_total, rates.ttft_p95_s];
+            assert!(numbers.iter().flatten().all(|number| number.is_finite()));
+        }
+        if read.is_ok() {
+            ask(&samples);
+        }
+    }
+}
+
+/// Asks over a page what guides ask.
+fn ask(samples: &[exposition::Sample<'_>]) {
+    static QUERIES: LazyLock<Vec<Compiled>> = LazyLock::new(|| {
+        let texts = [
+            "sum by (a) (x) / on (a) max by (a) (x)",
+            "histogram_quantile(0.9, sum by (le) (rate(x_bucket[1m])))",
+            "avg(x{a!~\"1.*\"}) * 100 or vector(0)",
+        ];
+        texts.iter().filter_map(|text| compile(text).ok()).collect()
+    });
+    assert_eq!(QUERIES.len(), 3, "a query of the fuzzer no longer compiles");
+    let mut store = Store::new(Span::from_secs(60));
+    let replica: Arc<str> = "a".into();
+    store.add(&replica, &[("pod", "a")]);
+    for second in 0..3 {
+        store.scraped(&replica, Time::from_secs(second), samples);
+    }
+    for query in QUERIES.iter() {
+        if let Ok(Answer::Vector(elements)) = query.ask(&store, Time::from_secs(2)) {
+            assert!(elements.iter().all(|(_, value)| value.is_finite()));
+        }
+    }
 }

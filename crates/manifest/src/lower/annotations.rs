@@ -22,7 +22,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
     Annotation {
         name: "tidegate.dev/model",
         about: "model names that requests use",
-        now: "`lint` takes it for a promise that requests are held at zero",
+        now: "`up` routes by it; `lint` takes it for a promise that requests are held at zero",
     },
     Annotation {
         name: "tidegate.dev/policy",
@@ -47,12 +47,12 @@ pub const ANNOTATIONS: &[Annotation] = &[
     Annotation {
         name: "tidegate.dev/hold-timeout",
         about: "how long a request may wait for a first replica",
-        now: "checked only",
+        now: "`up`: 10 minutes by default",
     },
     Annotation {
         name: "tidegate.dev/hold-max",
         about: "how many requests may wait for a first replica",
-        now: "checked only",
+        now: "`up`: 1000 by default",
     },
     Annotation {
         name: "tidegate.dev/honour-polling-interval",
@@ -62,16 +62,20 @@ pub const ANNOTATIONS: &[Annotation] = &[
     Annotation {
         name: "tidegate.dev/prometheus",
         about: "embedded: evaluate queries over what we scrape",
-        now: "checked only",
+        now: "`up` evaluates all `prometheus` triggers so",
     },
     Annotation {
         name: "tidegate.dev/preemptible",
         about: "whether the target yields its GPU",
-        now: "checked only",
+        now: "`up`: yes, unless it says false",
     },
-    Annotation { name: "tidegate.dev/gpu-price-per-hour", about: "for the cost shown", now: "checked only" },
+    Annotation { name: "tidegate.dev/gpu-price-per-hour", about: "for the cost shown", now: "`up` shows it" },
     Annotation { name: "tidegate.dev/adopt", about: "run this HPA's rules", now: "checked only" },
-    Annotation { name: "tidegate.dev/local-command", about: "the command on one machine", now: "accepted" },
+    Annotation {
+        name: "tidegate.dev/local-command",
+        about: "the command on one machine",
+        now: "`up` runs it",
+    },
 ];
 
 /// KEDA's reading of a boolean annotation: Go's `ParseBool`, and what that cannot parse is true.

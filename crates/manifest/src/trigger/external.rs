@@ -1,12 +1,16 @@
 //! `external` and `external-push`: a gRPC server that speaks KEDA's protocol.
+//!
+//! One such server is our own gateway: its service is named `tidegate…`, as in
+//! `tidegate-gateway.tidegate:9090`. KEDA asks it for the target over gRPC; here the same metadata that
+//! it would answer from says it: `targetValue`, and `metric` for what is counted.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use tidegate_core::scale::spec::Series;
+use tidegate_core::scale::spec::{Goal, Series};
 
-use super::params::{A, Given, Origin, Reader, Secret, boolean, param, text};
-use super::{Parsed, Source};
+use super::params::{A, Given, Origin, Reader, Secret, boolean, float, param, text};
+use super::{FaultKind, Parsed, Source};
 
 /// The parameters of an `external` or `external-push` trigger.
 #[derive(Clone, PartialEq)]
@@ -28,6 +32,53 @@ pub struct External {
     /// All metadata, which the server gets. A key that ends in `FromEnv` goes with the variable's value,
     /// and not at all where the container has no such variable or an empty one.
     pub metadata: BTreeMap<String, Given<String>>,
+}
+
+/// What a gateway counts of a target, as `metric` names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GatewayMetric {
+    /// Requests held or queued in the gateway.
+    Waiting,
+    /// Requests that a replica works on.
+    InFlight,
+    /// Both together, in requests.
+    #[default]
+    Demand,
+    /// Both together, in tokens still to be computed.
+    Tokens,
+}
+
+impl GatewayMetric {
+    /// Every one with its name.
+    pub const ALL: [(&'static str, GatewayMetric); 4] = [
+        ("waiting", GatewayMetric::Waiting),
+        ("in-flight", GatewayMetric::InFlight),
+        ("demand", GatewayMetric::Demand),
+        ("tokens", GatewayMetric::Tokens),
+    ];
+
+    fn named(name: &str) -> Option<Self> {
+        GatewayMetric::ALL.iter().find(|(known, _)| *known == name).map(|(_, metric)| *metric)
+    }
+}
+
+impl External {
+    /// What is asked of our own gateway, if the address is a gateway's.
+    #[must_use]
+    pub fn gateway(&self) -> Option<GatewayMetric> {
+        if !is_gateway(&self.scaler_address) {
+            return None;
+        }
+        let metric = self.metadata.get("metric").and_then(Given::value);
+        Some(metric.and_then(|name| GatewayMetric::named(name.trim())).unwrap_or_default())
+    }
+}
+
+/// Whether the host is one of ours: a service called `tidegate` or `tidegate-…`.
+fn is_gateway(address: &str) -> bool {
+    let host = address.split([':', '/']).next().unwrap_or_default();
+    let service = host.split('.').next().unwrap_or_default();
+    service == "tidegate" || service.starts_with("tidegate-")
 }
 
 impl fmt::Debug for External {
@@ -61,9 +112,44 @@ pub(super) fn parse(reader: &mut Reader<'_>, push: bool) -> Option<Parsed> {
     let keys: Vec<&str> = reader.declared.metadata.keys().map(String::as_str).collect();
     reader.also_reads(&keys);
     // The server tells the target when it is asked, and activity with every value.
-    let goal = reader.goal("scalerAddress", 1.0);
+    let goal = match source.gateway() {
+        Some(_) => gateway_goal(reader),
+        None => reader.goal("scalerAddress", 1.0),
+    };
     let parsed = Parsed::new("*".to_owned(), goal, 0.0, Source::External(source));
     Some(Parsed { series: Series::Sum, ..parsed })
+}
+
+/// What one replica should carry. There is no good guess: 8 requests are much for one model and nothing
+/// for another.
+fn gateway_goal(reader: &mut Reader<'_>) -> Goal {
+    if let Some(name) = reader.maybe("metric", text).filter(|name| GatewayMetric::named(name).is_none()) {
+        let known = GatewayMetric::ALL.map(|(name, _)| name).join(", ");
+        reader.fault(
+            "metric",
+            FaultKind::BadValue,
+            format!("metric: \"{name}\" is none of {known}"),
+            "Leave it out for demand: what waits and what is in flight, in requests.",
+        );
+    }
+    match reader.maybe("targetValue", float).or_else(|| reader.maybe("target", float)) {
+        Some(target) => reader.goal("targetValue", target),
+        None => {
+            let unread = reader
+                .faults
+                .iter()
+                .any(|fault| matches!(fault.key.as_deref(), Some("targetValue" | "target")));
+            if !unread && !reader.has_modifiers() {
+                reader.fault(
+                    "targetValue",
+                    FaultKind::MissingRequired,
+                    "no targetValue given, which a gateway needs".to_owned(),
+                    "Set targetValue to what one replica should carry, such as \"16\" requests.",
+                );
+            }
+            reader.goal("targetValue", 1.0)
+        }
+    }
 }
 
 fn metadata(reader: &Reader<'_>) -> BTreeMap<String, Given<String>> {

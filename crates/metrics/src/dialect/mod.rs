@@ -276,7 +276,7 @@ pub fn lookup(name: &str) -> Option<&'static Metric> {
 }
 
 /// Equal, or equal but for `_` where the engine writes its first colon.
-fn same_name(wire: &str, asked: &str) -> bool {
+pub(crate) fn same_name(wire: &str, asked: &str) -> bool {
     if wire == asked {
         return true;
     }

@@ -31,6 +31,7 @@ use crate::dialect::{Engine, Writer, lookup};
 
 pub use absent::AtZero;
 pub use aggregation::Aggregation;
+pub(crate) use selectors::metric_name;
 pub use selectors::{MatchOp, Matcher, RangeUse, Selector};
 pub use shape::Shape;
 
@@ -152,6 +153,11 @@ fn reason(said: &str) -> String {
 }
 
 impl Query {
+    /// The tree.
+    pub(crate) const fn expr(&self) -> &Expr {
+        &self.expr
+    }
+
     /// The series the query reads, in the order they are written.
     #[must_use]
     pub fn selectors(&self) -> &[Selector] {

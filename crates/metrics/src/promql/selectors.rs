@@ -178,7 +178,7 @@ impl Collector<'_> {
 }
 
 /// The metric a selector names, before or inside its braces.
-pub(super) fn metric_name(selector: &VectorSelector) -> Option<&str> {
+pub(crate) fn metric_name(selector: &VectorSelector) -> Option<&str> {
     let inside = || {
         let mut matchers = selector.matchers.matchers.iter();
         matchers.find(|m| m.name == "__name__" && matches!(m.op, Op::Equal)).map(|m| m.value.as_str())

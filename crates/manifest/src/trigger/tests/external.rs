@@ -75,3 +75,41 @@ fn what_is_missing_or_unreadable_is_refused() {
     minimal().with(&[("enableTLS", "yes")]).refused("enableTLS", "neither true nor false");
     minimal().with(&[("unsafeSsl", "yes")]).refused("unsafeSsl", "neither true nor false");
 }
+
+fn gateway(metadata: &[(&str, &str)]) -> Case {
+    case("external-push", &[("scalerAddress", "tidegate-gateway.tidegate:9090")]).with(metadata)
+}
+
+#[test]
+fn a_gateway_has_its_target_in_the_metadata() {
+    let trigger = gateway(&[("targetValue", "16")]).trigger();
+    assert_eq!(trigger.metric, average(16_000));
+    assert_eq!(source(trigger).gateway(), Some(GatewayMetric::Demand));
+    let trigger = gateway(&[("target", "0.5"), ("metric", "waiting")]).trigger();
+    assert_eq!(trigger.metric, average(500));
+    assert_eq!(source(trigger).gateway(), Some(GatewayMetric::Waiting));
+}
+
+#[test]
+fn a_gateway_without_a_target_or_with_an_unknown_metric_is_refused() {
+    assert_eq!(gateway(&[]).parse().map_err(|faults| faults.len()), Err(1));
+    assert_eq!(gateway(&[("targetValue", "many")]).parse().map_err(|faults| faults.len()), Err(1));
+    assert_eq!(gateway(&[("targetValue", "0")]).parse().map_err(|faults| faults.len()), Err(1));
+    assert_eq!(
+        gateway(&[("targetValue", "5"), ("metric", "queue")]).parse().map_err(|faults| faults.len()),
+        Err(1)
+    );
+}
+
+#[test]
+fn only_a_service_of_our_name_is_a_gateway() {
+    for (address, ours) in [
+        ("tidegate:9090", true),
+        ("tidegate-gateway.tidegate.svc.cluster.local:9090", true),
+        ("tidegater:9090", false),
+        ("scaler.tidegate:9090", false),
+    ] {
+        let trigger = case("external", &[("scalerAddress", address), ("targetValue", "5")]).trigger();
+        assert_eq!(source(trigger).gateway().is_some(), ours, "{address}");
+    }
+}
