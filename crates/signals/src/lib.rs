@@ -1,0 +1,26 @@
+//! Fetch and decode: a thin reader for each source of a target's signals.
+//!
+//! - [`scrape`] asks replicas for their `/metrics` each second, and says what changed since;
+//! - [`series`] keeps what queries want of those pages, so that `prometheus` triggers are answered
+//!   without a Prometheus;
+//! - [`redis`] reads the length of a list;
+//! - [`process`] reads what processes use, for `cpu` and `memory`;
+//! - [`sources`] puts these together: for each signal of a target, what reads it, asked once a tick.
+//!
+//! Whatever cannot be read is a [`Reading::Error`](tidegate_core::scale::Reading::Error) that says why:
+//! never a zero, and never left out.
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod http;
+pub mod process;
+pub mod redis;
+pub mod scrape;
+pub mod series;
+pub mod sources;
+pub mod values;
+
+pub use clock::Clock;
+pub use scrape::{Endpoint, Scrape, Scraped, Scraper};
+pub use series::Series;
+pub use sources::{Context, Demand, Source, Sources};

@@ -1,0 +1,180 @@
+//! Lengths, read from a real Redis.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::Stdio;
+
+use tempfile::TempDir;
+use tidegate_manifest::trigger::{Declared, Origin, Owner, RedisList, Source, parse};
+use tidegate_signals::redis::{Error, RedisLength};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::server::free_address;
+
+/// A Redis of its own, with everything it writes in a directory that goes with it.
+pub(crate) struct Redis {
+    pub(crate) address: SocketAddr,
+    _process: Child,
+    _directory: TempDir,
+}
+
+impl Redis {
+    pub(crate) async fn start(address: SocketAddr, settings: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory for the server");
+        let mut process = Command::new("redis-server")
+            .args(["--bind", &address.ip().to_string(), "--port", &address.port().to_string()])
+            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .arg(directory.path())
+            .args(settings)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("redis-server: {error}; apt-get install -y redis-server"));
+        let output = process.stdout.take().expect("it was piped");
+        let mut lines = BufReader::new(output).lines();
+        loop {
+            let line =
+                lines.next_line().await.expect("text").expect("redis-server ended before it was ready");
+            if line.contains("Ready to accept connections") {
+                break;
+            }
+        }
+        // Read on, or the server would block on a full pipe.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Redis { address, _process: process, _directory: directory }
+    }
+
+    pub(crate) async fn run(&self, command: &[&str]) {
+        self.run_as(None, command).await;
+    }
+
+    async fn run_as(&self, password: Option<&str>, command: &[&str]) {
+        let login = password.map(|password| format!(":{password}@")).unwrap_or_default();
+        let client = redis::Client::open(format!("redis://{login}{}", self.address)).expect("an address");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("the server runs");
+        let mut told = redis::cmd(command[0]);
+        for argument in &command[1..] {
+            told.arg(*argument);
+        }
+        let _: redis::Value = told.query_async(&mut connection).await.expect("the command is fine");
+    }
+
+    async fn length(&self, key: &str) -> Result<f64, Error> {
+        reader(&self.address.to_string(), &[("listName", key)]).read().await
+    }
+}
+
+fn list(metadata: &BTreeMap<String, String>) -> RedisList {
+    let trigger = parse(&Declared {
+        index: 0,
+        type_: "redis",
+        name: None,
+        metadata,
+        metric_type: None,
+        use_cached_metrics: false,
+        auth_parameters: Some(&["username".to_owned(), "password".to_owned()].into()),
+        environment: None,
+        owner: Owner::ScaledObject { modifiers: false },
+    });
+    match trigger.map(|trigger| trigger.source) {
+        Ok(Source::RedisList(list)) => list,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn metadata(address: &str, more: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let all = [("address", address), ("listName", "jobs")].into_iter().chain(more.iter().copied());
+    all.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+fn reader(address: &str, more: &[(&str, &str)]) -> RedisLength {
+    let none = |_: &Origin| Some(String::new());
+    RedisLength::new(&list(&metadata(address, more)), none).expect("the trigger is supported")
+}
+
+#[tokio::test]
+async fn each_kind_of_key_has_its_length_and_a_missing_one_has_none() {
+    let redis = Redis::start(free_address(), &[]).await;
+    assert_eq!(redis.length("jobs").await, Ok(0.0));
+    redis.run(&["RPUSH", "jobs", "a", "b", "c"]).await;
+    redis.run(&["SADD", "set", "a", "b"]).await;
+    redis.run(&["ZADD", "sorted", "1", "a"]).await;
+    redis.run(&["HSET", "hash", "a", "1", "b", "2", "c", "3", "d", "4"]).await;
+    for (key, length) in [("jobs", 3.0), ("set", 2.0), ("sorted", 1.0), ("hash", 4.0)] {
+        assert_eq!(redis.length(key).await, Ok(length), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_another_kind_is_an_error_that_names_it() {
+    let redis = Redis::start(free_address(), &[]).await;
+    redis.run(&["SET", "jobs", "text"]).await;
+    let error = redis.length("jobs").await.expect_err("a string has no length here").to_string();
+    assert!(error.contains("WRONGTYPE") && error.contains("string"), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_of_its_own_is_asked() {
+    let redis = Redis::start(free_address(), &[]).await;
+    redis.run(&["RPUSH", "jobs", "a"]).await;
+    let address = redis.address.to_string();
+    assert_eq!(reader(&address, &[("databaseIndex", "3")]).read().await, Ok(0.0));
+    assert_eq!(reader(&address, &[("databaseIndex", "0")]).read().await, Ok(1.0));
+}
+
+#[tokio::test]
+async fn a_password_is_used_and_never_shown() {
+    let redis = Redis::start(free_address(), &["--requirepass", "hunter2"]).await;
+    redis.run_as(Some("hunter2"), &["RPUSH", "jobs", "a"]).await;
+    let list = list(&metadata(&redis.address.to_string(), &[]));
+    let with = |password: &'static str| {
+        let value = move |origin: &Origin| match origin {
+            Origin::Authentication(name) if name == "password" => Some(password.to_owned()),
+            _ => Some(String::new()),
+        };
+        RedisLength::new(&list, value).expect("the trigger is supported")
+    };
+    assert_eq!(with("hunter2").read().await, Ok(1.0));
+    assert!(!format!("{:?}", with("hunter2")).contains("hunter2"));
+    let wrong = with("hunter3").read().await.expect_err("a wrong password").to_string();
+    assert!(wrong.contains("password is wrong") && !wrong.contains("hunter"), "{wrong}");
+    let none = with("").read().await.expect_err("no password").to_string();
+    assert!(none.contains("NOAUTH"), "{none}");
+}
+
+#[tokio::test]
+async fn a_password_that_is_not_at_hand_is_told_at_once() {
+    let list = list(&metadata("127.0.0.1:1", &[]));
+    let error = RedisLength::new(&list, |_| None).expect_err("nobody has it");
+    assert!(
+        matches!(&error, Error::Unknown { what: "username", place } if place.contains("username")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_comes_back_is_read_again_at_once() {
+    let address = free_address();
+    let first = Redis::start(address, &[]).await;
+    first.run(&["RPUSH", "jobs", "a"]).await;
+    let reader = reader(&address.to_string(), &[]);
+    assert_eq!(reader.read().await, Ok(1.0));
+    drop(first);
+    // Until the process is gone it may still answer.
+    while reader.read().await.is_ok() {}
+    let gone = reader.read().await.expect_err("nobody listens");
+    assert!(matches!(gone, Error::Server { .. }), "{gone}");
+    let second = Redis::start(address, &[]).await;
+    second.run(&["RPUSH", "jobs", "a", "b"]).await;
+    assert_eq!(reader.read().await, Ok(2.0));
+}
+
+#[tokio::test]
+async fn what_is_not_read_yet_says_what_to_do() {
+    let error = RedisLength::new(&list(&metadata("r:6379", &[("enableTLS", "true")])), |_| None);
+    assert_eq!(
+        error.expect_err("TLS").to_string(),
+        "redis over TLS is not read yet; give the address of a listener without TLS"
+    );
+}
