@@ -1,0 +1,22 @@
+//! The engine model, timing profiles and traces that the simulator and the stand-in engine share.
+//!
+//! One model for both, so that a policy priced on a trace and a test that talks to the stand-in see the
+//! same queues, the same full caches and the same cold starts. Nothing here reads a clock or a file:
+//! time and bytes come in as arguments.
+//!
+//! Where to look:
+//! - [`engine`]: continuous batching over a KV cache in blocks, one iteration at a time;
+//! - [`profile`]: how long an iteration takes and how much memory there is, for real GPUs and models;
+//! - [`cold_start`]: the phases before the first request;
+//! - [`trace`]: request logs as published, as one stream of [`trace::TraceRequest`].
+#![forbid(unsafe_code)]
+
+pub mod cold_start;
+pub mod engine;
+pub mod profile;
+pub mod trace;
+
+pub use cold_start::{ColdStart, Phase};
+pub use engine::{Engine, Finish, Finished, Outputs, Prefix, Request, Stats};
+pub use profile::Profile;
+pub use trace::{TraceRequest, demo_trace};
