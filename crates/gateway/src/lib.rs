@@ -1,0 +1,53 @@
+//! The request path: accept, admit, hold, pick, forward, stream, retry, drain.
+//!
+//! A [`Gateway`] answers OpenAI-compatible requests for all models on one address. It carries bytes; who waits,
+//! who goes where and who is refused is decided by [`tidegate_core::route`], behind one lock held for
+//! microseconds.
+//!
+//! The rooms, in the order a request passes through them:
+//! - `serve`: threads, listeners, connections; `io`: a client's socket and its time limits;
+//! - `service`: from head to answer; [`request`]: what a request is; `incoming`: its body;
+//! - `desk`: the machine and who waits for its word; `ticket`: one request's standing with it;
+//! - `forward`: attempts, retries; `upstream`, [`framing`], `pool`: connections to replicas;
+//! - `live`: an answer on its way; [`sse`]: what is looked at in it; `outgoing`: bodies clients get;
+//! - `answer`: errors in OpenAI's shape;
+//! - `stats`, `metrics`, `view`: what is counted, and who sees it.
+//!
+//! Headers a client may send: `x-tidegate-priority: high|normal|low`, `x-tidegate-tenant` (without API keys),
+//! `x-tidegate-deadline-s` or `x-request-timeout` (seconds it will wait for a beginning). Headers it gets:
+//! `x-tidegate-request-id`, `x-tidegate-cold-start`, `x-tidegate-expected-wait-s`, `x-tidegate-replica`.
+#![forbid(unsafe_code)]
+
+mod answer;
+pub mod clock;
+pub mod config;
+mod desk;
+mod forward;
+pub mod framing;
+mod gateway;
+mod incoming;
+mod io;
+pub mod keys;
+mod live;
+mod metrics;
+mod outgoing;
+mod pool;
+pub mod request;
+mod serve;
+mod service;
+pub mod sse;
+mod stats;
+mod table;
+mod ticket;
+pub mod tls;
+mod upstream;
+mod view;
+pub mod wheel;
+mod worker;
+
+pub use clock::Clock;
+pub use config::{Config, KeepAlive, OnDemand, Secret, Sizes, TargetConfig, Times};
+pub use desk::Held;
+pub use gateway::{Error, Gateway};
+pub use stats::{Latency, Percentiles};
+pub use view::{EndpointViewNamed, TargetView};

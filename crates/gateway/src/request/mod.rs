@@ -1,0 +1,8 @@
+//! What a request is: its path, what its body says, who sends it.
+
+pub mod form;
+pub(crate) mod paths;
+mod scan;
+pub(crate) mod who;
+
+pub use scan::{Scan, ScanError, Scanner, scan};

@@ -1,0 +1,279 @@
+//! The threads: each has its own listener, its own runtime and its own connections.
+//!
+//! A connection is served by the thread that accepted it, and so are its requests and their connections to
+//! engines: nothing of a request ever crosses threads but its word with the machine. The kernel spreads
+//! connections over the listeners (`SO_REUSEPORT`).
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::{LocalBoxFuture, Map};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
+
+use crate::io::{ClientIo, HeadTimer, Seen};
+use crate::outgoing::Out;
+use crate::service;
+use crate::worker::{Shared, Worker};
+
+/// Connections the kernel keeps for us while we are busy: as many as it allows by default.
+const BACKLOG: i32 = 4096;
+/// Bytes hyper buffers of one connection, either way.
+const BUF_MAX: usize = 128 << 10;
+/// Streams of one HTTP/2 connection at once.
+const H2_STREAMS_MAX: u32 = 256;
+
+/// Opens as many listeners on one address as there are threads.
+///
+/// `SO_REUSEPORT` would also let a second Tidegate onto the same port, and the kernel would give each half of
+/// the requests; so the address is taken without it first, which fails where it is in use.
+pub(crate) fn listen(addr: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
+    let bound = bind(addr, false)?;
+    let addr = bound.local_addr()?;
+    drop(bound);
+    let listeners = (0..count)
+        .map(|_| {
+            let listener = bind(addr, true)?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        })
+        .collect::<io::Result<Vec<_>>>()?;
+    Ok((addr, listeners))
+}
+
+fn bind(addr: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// How a thread is told to stop.
+#[derive(Default)]
+pub(crate) struct Stop {
+    asked: AtomicBool,
+    now: AtomicBool,
+    told: Notify,
+}
+
+impl Stop {
+    /// No new requests; what runs may end.
+    pub(crate) fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.told.notify_waiters();
+    }
+
+    /// What still runs is cut.
+    pub(crate) fn now(&self) {
+        self.now.store(true, Ordering::Release);
+        self.told.notify_waiters();
+    }
+
+    fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    async fn wait(&self, which: &AtomicBool) {
+        loop {
+            let mut told = pin!(self.told.notified());
+            told.as_mut().enable();
+            if which.load(Ordering::Acquire) {
+                return;
+            }
+            told.await;
+        }
+    }
+}
+
+/// Runs one thread until it is told to stop.
+pub(crate) fn run(
+    shared: Arc<Shared>,
+    listener: std::net::TcpListener,
+    stop: &Arc<Stop>,
+    first: bool,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::LocalRuntime::new()?;
+    runtime.block_on(async {
+        let worker = Rc::new(Worker::new(shared));
+        let listener = TcpListener::from_std(listener)?;
+        let turning = worker.clone();
+        tokio::task::spawn_local(async move { turning.wheel.run().await });
+        let sweeping = worker.clone();
+        tokio::task::spawn_local(async move { sweep(&sweeping).await });
+        if first {
+            let desk = worker.shared.desk.clone();
+            tokio::task::spawn_local(async move { desk.run_timer().await });
+        }
+        tokio::select! {
+            () = accept(&worker, &listener, stop) => {}
+            () = stop.wait(&stop.asked) => {}
+        }
+        drop(listener);
+        // Connections of this thread end by themselves; the last one to do so lets go of the worker.
+        let ended = async {
+            while Rc::strong_count(&worker) > 3 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            () = ended => {}
+            () = stop.wait(&stop.now) => {}
+        }
+        Ok(())
+    })
+}
+
+/// Closes idle connections to engines that are too old, once a second.
+async fn sweep(worker: &Worker) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tick.tick().await;
+        worker.pool.borrow_mut().sweep(Instant::now(), |endpoint| worker.shared.desk.knows(endpoint));
+    }
+}
+
+async fn accept(worker: &Rc<Worker>, listener: &TcpListener, stop: &Arc<Stop>) {
+    loop {
+        let (stream, _) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors: trying again at once would spin until one is free.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let shared = &worker.shared;
+        if shared.connections.fetch_add(1, Ordering::Relaxed) >= shared.config.sizes.connections_max {
+            shared.connections.fetch_sub(1, Ordering::Relaxed);
+            shared.connections_refused.fetch_add(1, Ordering::Relaxed);
+            let _ = stream.try_write(
+                b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            );
+            continue;
+        }
+        let _ = stream.set_nodelay(true);
+        tokio::task::spawn_local(connection(worker.clone(), stream, stop.clone()));
+    }
+}
+
+async fn connection(worker: Rc<Worker>, stream: TcpStream, stop: Arc<Stop>) {
+    let open = Open(worker.clone());
+    match worker.shared.config.tls.clone() {
+        None => http1(&worker, stream, &stop).await,
+        Some(config) => {
+            let handshake = TlsAcceptor::from(config).accept(stream);
+            // A handshake that trickles is a slow-loris too.
+            let Ok(Ok(stream)) = tokio::time::timeout(worker.times().header, handshake).await else { return };
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                http2(&worker, stream, &stop).await;
+            } else {
+                http1(&worker, stream, &stop).await;
+            }
+        }
+    }
+    drop(open);
+}
+
+/// Counts a connection for as long as it is open.
+struct Open(Rc<Worker>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.shared.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(worker: &Rc<Worker>, stream: S, stop: &Stop) {
+    let (times, sizes, seen) = (worker.times(), worker.sizes(), Arc::new(Seen::default()));
+    let timer =
+        HeadTimer { wheel: worker.wheel.clone(), seen: seen.clone(), header: times.header, idle: times.idle };
+    let io = ClientIo::new(stream, seen, worker.wheel.clone(), times.client_stall);
+    // hyper takes 100 headers by default, and saying so costs it 1,700 instructions a request.
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(timer)
+            .header_read_timeout(times.header)
+            .max_header_size(sizes.head_bytes_max)
+            .max_buf_size(BUF_MAX)
+            .serve_connection(io, Answer(worker.clone()))
+    );
+    let mut stopping = pin!(stop.wait(&stop.asked));
+    let (mut registered, mut told) = (false, false);
+    let _ = poll_fn(|cx| {
+        // The task never changes, so one poll is enough to be woken when the time comes.
+        if !told && (!registered || stop.is_asked()) {
+            registered = true;
+            if stopping.as_mut().poll(cx).is_ready() {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await;
+}
+
+async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(worker: &Rc<Worker>, stream: S, stop: &Stop) {
+    let times = worker.times();
+    let io = ClientIo::new(stream, Arc::default(), worker.wheel.clone(), times.client_stall);
+    let mut connection = pin!(
+        http2::Builder::new(Local)
+            .timer(hyper_util::rt::TokioTimer::new())
+            .keep_alive_interval(times.idle)
+            .max_concurrent_streams(H2_STREAMS_MAX)
+            .max_header_list_size(u32::try_from(worker.sizes().head_bytes_max).unwrap_or(u32::MAX))
+            .serve_connection(io, Answer(worker.clone()))
+    );
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop.wait(&stop.asked) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+/// Spawns on this thread.
+#[derive(Clone, Copy)]
+struct Local;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// hyper's view of [`service::answer`].
+struct Answer(Rc<Worker>);
+
+type Infallibly = fn(Response<Out>) -> Result<Response<Out>, Infallible>;
+
+impl Service<Request<Incoming>> for Answer {
+    type Response = Response<Out>;
+    type Error = Infallible;
+    // Boxed: what a request needs while it is answered is freed while its answer streams.
+    type Future = Map<LocalBoxFuture<'static, Response<Out>>, Infallibly>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let answer: LocalBoxFuture<'static, _> = Box::pin(service::answer(self.0.clone(), request));
+        answer.map(Ok as Infallibly)
+    }
+}

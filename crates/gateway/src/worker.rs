@@ -1,0 +1,76 @@
+//! What the requests of one thread share.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use crate::config::{Config, Sizes, Times};
+use crate::desk::Desk;
+use crate::incoming::Budget;
+use crate::pool::Pool;
+use crate::table::Table;
+use crate::wheel::Wheel;
+
+/// What all threads share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) table: ArcSwap<Table>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) connections: AtomicUsize,
+    pub(crate) connections_refused: AtomicU64,
+    /// It is stopping: no request is taken any more.
+    pub(crate) stopping: AtomicBool,
+    /// Answers to requests that never came to a target, by status.
+    rejected: Mutex<BTreeMap<u16, u64>>,
+    /// What makes request ids of two runs differ.
+    pub(crate) run: u32,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config) -> Self {
+        Shared {
+            desk: Arc::new(Desk::new(config.clock, config.on_demand.clone())),
+            table: ArcSwap::default(),
+            budget: Arc::new(Budget::new(config.sizes.kept_max)),
+            config,
+            connections: AtomicUsize::new(0),
+            connections_refused: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            rejected: Mutex::default(),
+            run: fastrand::u32(..),
+        }
+    }
+
+    pub(crate) fn rejected(&self, code: u16) {
+        *self.rejected.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_insert(0) += 1;
+    }
+
+    pub(crate) fn all_rejected(&self) -> BTreeMap<u16, u64> {
+        self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// One thread's own things.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pool: RefCell<Pool>,
+    pub(crate) wheel: Wheel,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Worker { shared, pool: RefCell::default(), wheel: Wheel::default() }
+    }
+
+    pub(crate) fn times(&self) -> &Times {
+        &self.shared.config.times
+    }
+
+    pub(crate) fn sizes(&self) -> &Sizes {
+        &self.shared.config.sizes
+    }
+}
