@@ -1,0 +1,25 @@
+//! The admin listener: fleet, reasons and metrics as pages, JSON and Prometheus text.
+//!
+//! Whoever runs a fleet tells a [`Board`] once a second how things are ([`Board::publish`]) and of each
+//! decision as it is made ([`Board::decided`]); [`serve()`] answers from it. Nothing here changes
+//! anything: there are no writes.
+#![forbid(unsafe_code)]
+
+mod access;
+mod assets;
+pub mod board;
+pub mod decision;
+mod events;
+pub mod history;
+pub mod model;
+mod page;
+mod prom;
+mod routes;
+mod serve;
+pub mod source;
+pub mod why;
+
+pub use access::TOKEN_CHARS_MIN;
+pub use board::Board;
+pub use serve::{Config, Error, Running, serve};
+pub use source::Source;
