@@ -12,7 +12,15 @@ const LEVELS: &[(&str, u8)] = &[
     ("tidegate-metrics", 1),
     ("tidegate-journal", 1),
     ("tidegate-manifest", 2),
+    ("tidegate-report", 2),
     ("tidegate-decide", 3),
+    ("tidegate-sim", 3),
+    ("tidegate-signals", 3),
+    ("tidegate-gateway", 3),
+    ("tidegate-engine", 4),
+    ("tidegate-local", 4),
+    ("tidegate-load", 4),
+    ("tidegate-dashboard", 4),
     ("tidegate", 5),
 ];
 
@@ -23,8 +31,15 @@ const TOOLS: &[&str] = &["tidegate-testkit", "tidegate-tests", "tidegate-benches
 const CORE_MAY_USE: &[&str] = &["libm", "serde", "thiserror"];
 
 /// Crates without I/O, clock, randomness, environment or log. Rule 4.
-const PURE: &[&str] =
-    &["tidegate-core", "tidegate-metrics", "tidegate-journal", "tidegate-manifest", "tidegate-decide"];
+const PURE: &[&str] = &[
+    "tidegate-core",
+    "tidegate-metrics",
+    "tidegate-journal",
+    "tidegate-manifest",
+    "tidegate-report",
+    "tidegate-decide",
+    "tidegate-sim",
+];
 
 /// What a pure crate may not reach, directly or through others. Rule 4.
 const IMPURE: &[&str] = &[

@@ -1,5 +1,6 @@
 //! The command line: the contract users and later work rely on.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -14,6 +15,16 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run models on this machine: start them when asked, as many as needed, none when idle.
+    Up(Up),
+    /// Be an inference server that only pretends: a stand-in for vLLM and its like.
+    Engine(crate::commands::engine::EngineArgs),
+    /// Send requests by a plan or a trace, and tell what came of them.
+    Load(crate::commands::load::LoadArgs),
+    /// Tell why a target has the replicas it has.
+    Why(crate::commands::why::WhyArgs),
+    /// Watch the fleet in the terminal.
+    Top(crate::commands::top::TopArgs),
     /// Decide from observations: JSON lines in, explained decisions out.
     Decide(Decide),
     /// Find the mistakes in manifests, each with its place, its reason and its fix.
@@ -27,6 +38,62 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// Reads Deployments and ScaledObjects, runs their replicas as processes of this machine, and serves all
+/// models at one OpenAI-compatible address. Without `-f` it runs a demo: three stand-in models, a trace
+/// played at them, and a dashboard to watch.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Up {
+    /// Manifests: files or directories; they are watched, and a good edit is applied.
+    #[arg(short, long = "file", value_name = "FILE|DIR")]
+    pub(crate) file: Vec<PathBuf>,
+    /// Where requests come in.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    pub(crate) gateway_addr: SocketAddr,
+    /// Where the dashboard, the metrics and the admin API are.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8081")]
+    pub(crate) admin_addr: SocketAddr,
+    /// Journal and logs; `~/.local/state/tidegate` by default, a temporary one for the demo.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// GPUs to hand out where nvidia-smi is not there to count them.
+    #[arg(long, value_name = "N")]
+    pub(crate) gpus: Option<u32>,
+    /// Let in only who shows one of these keys: a key a line.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_keys: Option<PathBuf>,
+    /// Certificate of the gateway, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// What a streaming client gets while it waits for a replica.
+    #[arg(long, value_enum, default_value_t = KeepAlive::Comments, value_name = "WHAT")]
+    pub(crate) keep_alive: KeepAlive,
+    /// How much faster than recorded the demo plays its trace, and its engines answer.
+    #[arg(long, value_name = "X", default_value_t = 3.0, conflicts_with = "file", value_parser = speed)]
+    pub(crate) demo_speed: f64,
+    /// Run the demo fleet without load.
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) no_load: bool,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if (0.1..=100.0).contains(&speed) => Ok(speed),
+        _ => Err("a speed is a number from 0.1 to 100".to_owned()),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeepAlive {
+    /// SSE comments, which every SSE reader skips.
+    Comments,
+    /// Chunks without content, for what stands between and counts only data.
+    Chunks,
 }
 
 /// Reads ScaledObjects, ScaledJobs and HorizontalPodAutoscalers, then one JSON object a line:

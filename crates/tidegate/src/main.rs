@@ -4,14 +4,22 @@
 mod args;
 mod commands;
 mod files;
+mod journals;
 mod output;
+mod up;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
+/// How `up` calls this program as the keeper of one replica; nobody else does.
+const SUPERVISE: &str = "__supervise";
+
 /// Ends with 0 when all is well, 1 when something was found or refused, 2 for wrong usage.
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|first| first == SUPERVISE) {
+        return tidegate_local::supervisor::main(std::env::args_os().skip(2));
+    }
     let cli = args::Cli::parse();
     match commands::run(cli) {
         Ok(code) => code,

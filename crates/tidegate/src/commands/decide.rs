@@ -1,18 +1,19 @@
 //! `tidegate decide`: observations in, explained decisions out.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use tidegate_decide::observation::LINE_BYTES_MAX;
 use tidegate_decide::{Recorder, Session};
-use tidegate_journal::{Journal, Segments, manifest_hash};
+use tidegate_journal::{Journal, manifest_hash};
 use tidegate_manifest::{Severity, Source, load, lower};
 
 use crate::args::{Decide, TextOrJson};
 use crate::files;
+use crate::journals::Directory;
 use crate::output::{self, table::DecisionTable};
 
 pub(crate) fn run(args: &Decide) -> Result<ExitCode> {
@@ -21,9 +22,9 @@ pub(crate) fn run(args: &Decide) -> Result<ExitCode> {
     let mut journal = match &args.journal {
         None => None,
         Some(directory) => {
-            prepare_directory(directory)?;
+            let segments = Directory::fresh(directory)?;
             let hash = manifest_hash(sources.iter().map(|source| source.bytes.as_slice()));
-            Some(Journal::new(Directory(directory.clone()), hash, 0))
+            Some(Journal::new(segments, hash, 0))
         }
     };
     let reader = open(&args.observations)?;
@@ -136,31 +137,4 @@ fn skip_line(reader: &mut dyn BufRead) -> Result<()> {
             return Ok(());
         }
     }
-}
-
-/// Segments as files `journal-000001.jsonl` in a directory.
-#[derive(Debug)]
-struct Directory(PathBuf);
-
-impl Segments for Directory {
-    type Out = BufWriter<File>;
-
-    fn open(&mut self, number: u32) -> io::Result<BufWriter<File>> {
-        let path = self.0.join(format!("journal-{number:06}.jsonl"));
-        Ok(BufWriter::new(File::create_new(path)?))
-    }
-}
-
-fn prepare_directory(directory: &Path) -> Result<()> {
-    fs::create_dir_all(directory)
-        .with_context(|| format!("cannot make the directory {}", directory.display()))?;
-    let mut entries =
-        fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
-    if entries.next().is_some() {
-        bail!(
-            "{} is not empty; name a new directory, so that no journal is overwritten",
-            directory.display()
-        );
-    }
-    Ok(())
 }

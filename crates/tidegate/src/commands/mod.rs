@@ -1,8 +1,13 @@
 //! One module a command.
 
+mod admin;
 mod decide;
+pub(crate) mod engine;
 mod lint;
+pub(crate) mod load;
 mod replay;
+pub(crate) mod top;
+pub(crate) mod why;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -15,6 +20,11 @@ use crate::args::{Cli, Command};
 /// Runs a command to its exit code.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
+        Command::Up(args) => crate::up::run(&args),
+        Command::Engine(args) => engine::run(args),
+        Command::Load(args) => load::run(&args),
+        Command::Why(args) => why::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Decide(args) => decide::run(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Replay(args) => replay::run(&args),

@@ -1,6 +1,6 @@
 //! `tidegate replay`: the same actions again, or the first difference.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use tidegate_journal::Replayed;
 use tidegate_manifest::formula::ExprLang;
 
 use crate::args::{Replay, TextOrJson};
-use crate::output;
+use crate::{journals, output};
 
 pub(crate) fn run(args: &Replay) -> Result<ExitCode> {
     let segments = segments(&args.journal)?;
@@ -39,16 +39,7 @@ fn segments(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let context = || format!("cannot read the directory {}", path.display());
-    let mut found = Vec::new();
-    for entry in fs::read_dir(path).with_context(context)? {
-        let entry = entry.with_context(context)?.path();
-        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with("journal-") && name.ends_with(".jsonl") {
-            found.push(entry);
-        }
-    }
-    found.sort();
+    let found = journals::list(path)?;
     if found.is_empty() {
         bail!("{}: no journal-*.jsonl in it", path.display());
     }

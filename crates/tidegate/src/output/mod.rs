@@ -15,6 +15,11 @@ pub(crate) fn complain(message: &str) {
     let _ = writeln!(io::stderr().lock(), "tidegate: {message}");
 }
 
+/// What happens, to standard error.
+pub(crate) fn note(message: &str) {
+    let _ = writeln!(io::stderr().lock(), "{message}");
+}
+
 /// Findings to standard error.
 pub(crate) fn complain_findings(findings: &[Finding], sources: &[Source]) {
     let _ = io::stderr().lock().write_all(render::findings(findings, sources, Colour::Never).as_bytes());

@@ -1,0 +1,394 @@
+//! The loop: what is seen becomes events, decisions become processes.
+//!
+//! One task owns the scale machines and the journal, so every event has its place in one order and the
+//! journal is that order. It never waits for a source: readings come in when they are there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tidegate_core::route::Demand;
+use tidegate_core::scale::decision::Decision;
+use tidegate_core::scale::spec::Signal;
+use tidegate_core::scale::{Action, Event, Fleet, Reading, Spec, State};
+use tidegate_dashboard::Board;
+use tidegate_dashboard::model::Severity;
+use tidegate_decide::Control;
+use tidegate_gateway::Gateway;
+use tidegate_journal::Journal;
+use tidegate_local::Machine;
+use tidegate_local::status::Status;
+use tidegate_signals::{Context, Sources};
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use super::clock::Clock;
+use super::swap::{self, Use};
+use super::world::World;
+use super::{limits, show};
+use crate::journals::Directory;
+use crate::output;
+
+/// How often everything is decided, whatever happens in between.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the loop is told.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A target's demand changed.
+    Demand(Arc<str>, Demand),
+    /// A target's sources were asked, and this is what they said.
+    Readings(Arc<str>, Vec<(Arc<str>, Reading)>),
+    /// The files changed, and they are good.
+    World(Box<World>),
+    /// The files changed, and they are not.
+    Refused(String),
+    /// The end: everything is to be drained.
+    Stop,
+}
+
+/// One target as the loop sees it.
+pub(crate) struct Entry {
+    pub(crate) used: Use,
+    pub(crate) sources: Arc<Sources>,
+    /// The count asked of the machine.
+    pub(crate) wanted: u32,
+    seen: Option<Fleet>,
+    /// The demand last told to the scale machine.
+    told: Option<Demand>,
+    /// Since when its sources are being asked; `None` when they are not.
+    asked: bool,
+    pub(crate) readings: BTreeMap<Arc<str>, Reading>,
+}
+
+/// Everything that decides and obeys.
+pub(crate) struct Loop {
+    pub(crate) clock: Clock,
+    pub(crate) control: Control,
+    pub(crate) journal: Journal<Directory>,
+    pub(crate) machine: Machine,
+    pub(crate) status: watch::Receiver<Arc<Status>>,
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) inbox: mpsc::UnboundedReceiver<Message>,
+    pub(crate) outbox: mpsc::UnboundedSender<Message>,
+    pub(crate) scrapes: Arc<super::scrape::Scrapes>,
+    pub(crate) entries: BTreeMap<Arc<str>, Entry>,
+    /// Every unit, also those nothing scales.
+    pub(crate) world: World,
+    pub(crate) notes: Arc<show::Notes>,
+    /// What was counted of each target when it was last shown.
+    pub(crate) counted: BTreeMap<Arc<str>, show::Counted>,
+    /// Targets that wait for a GPU nobody yields, and why.
+    pub(crate) in_vain: BTreeMap<Arc<str>, String>,
+}
+
+impl Loop {
+    /// Runs until it is told to stop or cannot write its journal.
+    pub(crate) async fn run(mut self) -> Result<Machine> {
+        self.respecify().context("cannot write the journal; free space and start again")?;
+        let mut ticker = tokio::time::interval(TICK);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let outcome = tokio::select! {
+                message = self.inbox.recv() => match message {
+                    None | Some(Message::Stop) => break,
+                    Some(message) => self.take(message),
+                },
+                changed = self.status.changed() => match changed {
+                    Ok(()) => self.look(),
+                    Err(_) => break,
+                },
+                _ = ticker.tick() => self.tick(),
+            };
+            outcome.context("cannot write the journal; free space and start again")?;
+        }
+        self.journal.finish().context("cannot finish the journal")?;
+        Ok(self.machine)
+    }
+
+    fn take(&mut self, message: Message) -> io::Result<()> {
+        match message {
+            Message::Demand(target, demand) => self.demand(&target, demand),
+            Message::Readings(target, readings) => self.readings(&target, readings),
+            Message::World(world) => self.replace(*world),
+            Message::Refused(reason) => {
+                output::complain(&format!("the edit is refused, the old files stay in force: {reason}"));
+                self.note(Severity::Error, format!("An edit was refused: {reason}"));
+                Ok(())
+            }
+            Message::Stop => Ok(()),
+        }
+    }
+
+    /// Demand is told with the next tick; an edge from or to zero is one.
+    fn demand(&mut self, target: &Arc<str>, demand: Demand) -> io::Result<()> {
+        let now = self.clock.now();
+        let Some(entry) = self.entries.get_mut(target) else { return Ok(()) };
+        let was = entry.used.demand;
+        entry.used.demand = demand;
+        if requests(was) > 0 || requests(demand) > 0 {
+            entry.used.last_used = now;
+        }
+        if (requests(was) == 0) != (requests(demand) == 0) {
+            self.decide(target)?;
+            self.swap()?;
+        }
+        self.flush()
+    }
+
+    fn readings(&mut self, target: &Arc<str>, readings: Vec<(Arc<str>, Reading)>) -> io::Result<()> {
+        let Some(entry) = self.entries.get_mut(target) else { return Ok(()) };
+        entry.asked = false;
+        for (signal, reading) in readings {
+            if !reading.is_finite() {
+                continue;
+            }
+            if let Some(entry) = self.entries.get_mut(target) {
+                entry.readings.insert(Arc::clone(&signal), reading.clone());
+            }
+            self.step(target, &Event::Reading { signal, reading })?;
+        }
+        self.decide(target)?;
+        self.flush()
+    }
+
+    /// The machine's replicas changed.
+    fn look(&mut self) -> io::Result<()> {
+        let status = Arc::clone(&self.status.borrow_and_update());
+        let names: Vec<Arc<str>> = self.entries.keys().cloned().collect();
+        for name in names {
+            let Some(entry) = self.entries.get_mut(&name) else { continue };
+            let fleet = show::fleet_of(&status, &name, entry.wanted);
+            if entry.seen != Some(fleet) {
+                entry.seen = Some(fleet);
+                self.step(&name, &Event::Fleet(fleet))?;
+            }
+        }
+        self.swap()?;
+        self.flush()?;
+        self.publish();
+        Ok(())
+    }
+
+    /// Asks every target's sources; who is still being asked is decided on what there is.
+    fn tick(&mut self) -> io::Result<()> {
+        let names: Vec<Arc<str>> = self.entries.keys().cloned().collect();
+        for name in names {
+            let Some(entry) = self.entries.get_mut(&name) else { continue };
+            if entry.asked {
+                self.decide(&name)?;
+                continue;
+            }
+            entry.asked = true;
+            let now = self.clock.now();
+            let context = Context {
+                unix_s: now.as_micros().div_euclid(1_000_000),
+                demand: Some(told(entry.used.demand)),
+                usage: None,
+            };
+            let sources = Arc::clone(&entry.sources);
+            let outbox = self.outbox.clone();
+            tokio::spawn(async move {
+                let readings = sources.read(now, &context).await;
+                // The loop has ended when nobody takes it.
+                let _ = outbox.send(Message::Readings(name, readings));
+            });
+        }
+        self.swap()?;
+        self.flush()?;
+        self.publish();
+        Ok(())
+    }
+
+    fn decide(&mut self, target: &Arc<str>) -> io::Result<()> {
+        if let Some(entry) = self.entries.get_mut(target)
+            && entry.told != Some(entry.used.demand)
+        {
+            let demand = entry.used.demand;
+            entry.told = Some(demand);
+            let value = f64::from(requests(demand));
+            let reading = Reading::Value { value, active: None };
+            self.step(target, &Event::Reading { signal: Signal::DEMAND.into(), reading })?;
+        }
+        self.step(target, &Event::Tick)
+    }
+
+    /// One event, written down with what followed from it, and carried out.
+    fn step(&mut self, target: &Arc<str>, event: &Event) -> io::Result<()> {
+        let now = self.clock.now();
+        let mut actions = Vec::new();
+        self.control.step(now, target, event, Some(&mut self.journal), &mut actions)?;
+        let found = self.entries.get(target).map_or(0, |entry| entry.wanted);
+        let mut decision = None;
+        for action in actions {
+            match action {
+                Action::Decided(made) => {
+                    self.board.decided(now.as_secs_f64(), found, &made);
+                    decision = Some(made);
+                }
+                Action::Scale { from, to } => self.scale(target, from, to, decision.as_ref()),
+                Action::Refused { message } => {
+                    output::complain(&message);
+                    self.note(Severity::Error, message);
+                }
+                Action::CreateJobs { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn scale(&mut self, target: &Arc<str>, from: u32, to: u32, decision: Option<&Decision>) {
+        if let Err(error) = self.machine.scale(target, to) {
+            self.note(Severity::Error, error.to_string());
+            return;
+        }
+        if let Some(entry) = self.entries.get_mut(target) {
+            entry.wanted = to;
+        }
+        let why = decision.map(show::sentence).unwrap_or_default();
+        output::note(&format!("{target}: {from} → {to}  {why}"));
+    }
+
+    fn swap(&mut self) -> io::Result<()> {
+        let uses: Vec<Use> = self.entries.values().map(|entry| entry.used.clone()).collect();
+        if uses.iter().all(|used| used.demand.waiting == 0) {
+            self.in_vain.clear();
+            return Ok(());
+        }
+        let status = Arc::clone(&self.status.borrow());
+        let found = swap::handovers(self.clock.now(), &uses, &status);
+        self.in_vain = found.refused.into_iter().collect();
+        for handover in found.now {
+            let event = Event::Yield { to: handover.to, replicas: handover.replicas, idle: handover.idle };
+            self.step(&handover.from, &event)?;
+        }
+        Ok(())
+    }
+
+    /// Good files take the place of the old ones: what stays goes on with what it remembers.
+    fn replace(&mut self, world: World) -> io::Result<()> {
+        let specs: BTreeSet<Arc<str>> =
+            world.targets.iter().map(|target| Arc::clone(&target.spec.target)).collect();
+        self.world = world;
+        self.respecify()?;
+        let world = &self.world;
+        self.journal.turn(world.hash.clone())?;
+        let gone: Vec<Arc<str>> =
+            self.control.targets().filter(|name| !specs.contains(*name)).cloned().collect();
+        for name in gone {
+            self.control.remove(&name);
+            self.entries.remove(&name);
+        }
+        for target in &world.targets {
+            let name = &target.spec.target;
+            if self.control.spec(name).is_none()
+                && let Err(error) = self.control.add(target.spec.clone(), State::default())
+            {
+                self.note(Severity::Error, error.to_string());
+            }
+        }
+        self.install();
+        let told = "the files changed: the new ones are in force";
+        output::note(told);
+        self.note(Severity::Info, told.to_owned());
+        self.flush()
+    }
+
+    /// Tells the scale machines of specs that are not what they were.
+    fn respecify(&mut self) -> io::Result<()> {
+        let changed: Vec<Spec> = self
+            .world
+            .targets
+            .iter()
+            .filter(|target| {
+                self.control.spec(&target.spec.target).is_some_and(|known| *known != target.spec)
+            })
+            .map(|target| target.spec.clone())
+            .collect();
+        for spec in changed {
+            let name = Arc::clone(&spec.target);
+            self.step(&name, &Event::Spec(Box::new(spec)))?;
+        }
+        Ok(())
+    }
+
+    /// Tells the gateway and the machine of what is to run, and makes an entry for each target.
+    pub(crate) fn install(&mut self) {
+        let now = self.clock.now();
+        // A worker that answers nobody has no models, and no place in the gateway.
+        let routed = self.world.units.iter().filter(|unit| !unit.models.is_empty());
+        self.gateway.set_targets(routed.map(limits::routed).collect());
+        for target in &self.world.targets {
+            let name = &target.spec.target;
+            let Some(unit) = self.world.units.iter().find(|unit| unit.target == *name) else { continue };
+            let sources = Arc::new(Sources::new(target, &self.world.manifests));
+            self.scrapes.target(unit, sources.series().cloned());
+            match self.entries.get_mut(name) {
+                Some(entry) => {
+                    entry.used.unit = unit.clone();
+                    entry.used.min = target.spec.min;
+                    entry.sources = sources;
+                    entry.asked = false;
+                }
+                None => {
+                    let used = Use {
+                        unit: unit.clone(),
+                        demand: Demand::default(),
+                        min: target.spec.min,
+                        last_used: now,
+                    };
+                    let wanted = self.control.wanted(name).unwrap_or(0);
+                    let entry = Entry {
+                        used,
+                        sources,
+                        wanted,
+                        seen: None,
+                        told: None,
+                        asked: false,
+                        readings: BTreeMap::new(),
+                    };
+                    self.entries.insert(Arc::clone(name), entry);
+                }
+            }
+        }
+        self.machine.apply(self.world.units.clone());
+        for (name, entry) in &self.entries {
+            if let Err(error) = self.machine.scale(name, entry.wanted) {
+                self.note(Severity::Error, error.to_string());
+            }
+        }
+        for remark in self.world.remarks.clone() {
+            self.note(Severity::Info, remark);
+        }
+    }
+
+    fn note(&self, severity: Severity, text: String) {
+        self.notes.add(self.clock.unix_s(), severity, text);
+    }
+
+    fn publish(&mut self) {
+        let fleet = show::fleet(self);
+        self.board.publish(fleet);
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.journal.finish()
+    }
+}
+
+/// The demand as signals want it.
+fn told(demand: Demand) -> tidegate_signals::Demand {
+    tidegate_signals::Demand {
+        waiting: f64::from(demand.waiting),
+        in_flight: f64::from(demand.in_flight),
+        tokens: (demand.waiting_tokens + demand.in_flight_tokens) as f64,
+    }
+}
+
+/// Requests that wait or run.
+pub(crate) fn requests(demand: Demand) -> u32 {
+    demand.waiting.saturating_add(demand.in_flight)
+}

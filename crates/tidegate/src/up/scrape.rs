@@ -1,0 +1,95 @@
+//! Scrapes of ready replicas: what they say goes to the gateway at once, and to the pages.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tidegate_core::route::{EndpointId, EngineLoad};
+use tidegate_gateway::Gateway;
+use tidegate_local::Unit;
+use tidegate_signals::scrape::Pace;
+use tidegate_signals::{Clock, Endpoint, Scraper, Series};
+
+/// Asks replicas, and remembers what they said last.
+pub(crate) struct Scrapes {
+    scraper: Scraper,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// What is to be known of a target's replicas to ask them.
+    targets: BTreeMap<Arc<str>, (Unit, Option<Arc<Series>>)>,
+    /// By replica: where it is in the gateway, and its share of KV cache in use.
+    replicas: BTreeMap<Arc<str>, (EndpointId, Option<f64>)>,
+}
+
+impl Scrapes {
+    /// Begins; nobody is asked yet.
+    pub(crate) fn start(gateway: Arc<Gateway>, clock: super::clock::Clock) -> Arc<Scrapes> {
+        let (scraper, mut results) = Scraper::new(Pace::default(), Clock::new(move || clock.now()));
+        let scrapes = Arc::new(Scrapes { scraper, known: Mutex::default() });
+        let told = Arc::clone(&scrapes);
+        tokio::spawn(async move {
+            while let Some(scrape) = results.recv().await {
+                let Ok(scraped) = scrape.result else { continue };
+                let mut known = told.known();
+                let Some((endpoint, kv_use)) = known.replicas.get_mut(&scrape.endpoint) else { continue };
+                *kv_use = scraped.sample.kv_use;
+                let load = EngineLoad {
+                    running: whole(scraped.sample.running),
+                    waiting: whole(scraped.sample.waiting),
+                    kv_use: scraped.sample.kv_use,
+                };
+                let endpoint = *endpoint;
+                drop(known);
+                gateway.load(endpoint, load);
+            }
+        });
+        scrapes
+    }
+
+    /// What there is to know of a target before its replicas are there.
+    pub(crate) fn target(&self, unit: &Unit, series: Option<Arc<Series>>) {
+        self.known().targets.insert(Arc::clone(&unit.target), (unit.clone(), series));
+    }
+
+    /// A replica is ready: it is asked from now on.
+    pub(crate) fn add(&self, target: &str, replica: &Arc<str>, addr: std::net::SocketAddr, id: EndpointId) {
+        let mut known = self.known();
+        known.replicas.insert(Arc::clone(replica), (id, None));
+        let Some((unit, series)) = known.targets.get(target) else { return };
+        let path = unit.engine.map_or("/metrics", |engine| engine.metrics_path());
+        let Ok(url) = format!("http://{addr}{path}").parse() else { return };
+        let mut endpoint = Endpoint::new(Arc::clone(replica), url, unit.engine);
+        endpoint.authorization =
+            unit.upstream_key.as_ref().and_then(|key| format!("Bearer {}", key.0).parse().ok());
+        endpoint.series.clone_from(series);
+        endpoint.labels = vec![
+            ("namespace".to_owned(), unit.template.namespace.clone()),
+            ("pod".to_owned(), replica.to_string()),
+            ("container".to_owned(), unit.template.container.clone()),
+        ];
+        drop(known);
+        self.scraper.add(endpoint);
+    }
+
+    /// A replica is leaving or gone.
+    pub(crate) fn remove(&self, replica: &str) {
+        self.scraper.remove(replica);
+        self.known().replicas.remove(replica);
+    }
+
+    /// Share of a replica's KV cache in use.
+    pub(crate) fn kv_use(&self, replica: &str) -> Option<f64> {
+        self.known().replicas.get(replica).and_then(|(_, kv_use)| *kv_use)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A gauge as a count; what is no count is none.
+fn whole(gauge: Option<f64>) -> u32 {
+    gauge.filter(|value| value.is_finite()).map_or(0, |value| value.clamp(0.0, f64::from(u32::MAX)) as u32)
+}

@@ -1,0 +1,61 @@
+//! The files are looked at each second: what a good edit says is applied, a bad one is refused whole.
+//!
+//! Looking is reading: a few files of some kilobytes each second cost nothing, and it sees every way in
+//! which an editor or a mounted ConfigMap changes a file, which notifications do not.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidegate_journal::manifest_hash;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::fleet::Message;
+use super::world;
+use crate::files;
+
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Looks for ever, and tells of each change once.
+pub(crate) async fn watch(paths: Vec<PathBuf>, mut known: String, tell: UnboundedSender<Message>) {
+    let mut interval = tokio::time::interval(LOOK);
+    let mut unreadable = None;
+    loop {
+        interval.tick().await;
+        let paths = paths.clone();
+        let read = tokio::task::spawn_blocking(move || files::manifests(&paths)).await;
+        let message = match read {
+            Ok(Ok(sources)) => {
+                unreadable = None;
+                let hash = manifest_hash(sources.iter().map(|source| source.bytes.as_slice()));
+                if hash == known {
+                    continue;
+                }
+                known = hash;
+                match world::understand(sources) {
+                    Ok(world) => Message::World(Box::new(world)),
+                    Err(refused) => Message::Refused(refused.first()),
+                }
+            }
+            // A file that an editor is just replacing is not there for a moment: it is told the second time.
+            Ok(Err(error)) => {
+                let text = format!("{error:#}");
+                let before = unreadable.replace((text.clone(), false));
+                match before {
+                    Some((old, false)) if old == text => {
+                        unreadable = Some((text.clone(), true));
+                        Message::Refused(text)
+                    }
+                    Some((old, true)) if old == text => {
+                        unreadable = Some((text, true));
+                        continue;
+                    }
+                    _ => continue,
+                }
+            }
+            Err(_) => continue,
+        };
+        if tell.send(message).is_err() {
+            return;
+        }
+    }
+}
