@@ -18,7 +18,7 @@ use tidegate_core::time::Span;
 use crate::answer::Problem;
 use crate::desk::{Endpoint, Verdict};
 use crate::framing::Head;
-use crate::incoming::{Kept, Stop};
+use crate::kept::{Kept, Stop};
 use crate::live::{Account, Begun, Live};
 use crate::outgoing::Out;
 use crate::request::who;

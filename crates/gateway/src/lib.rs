@@ -6,7 +6,7 @@
 //!
 //! The rooms, in the order a request passes through them:
 //! - `serve`: threads, listeners, connections; `io`: a client's socket and its time limits;
-//! - `service`: from head to answer; [`request`]: what a request is; `incoming`: its body;
+//! - `service`: from head to answer; [`request`]: what a request is; `incoming`, `kept`: its body;
 //! - `desk`: the machine and who waits for its word; `ticket`: one request's standing with it;
 //! - `forward`: attempts, retries; `upstream`, [`framing`], `pool`: connections to replicas;
 //! - `live`: an answer on its way; [`sse`]: what is looked at in it; `outgoing`: bodies clients get;
@@ -27,6 +27,7 @@ pub mod framing;
 mod gateway;
 mod incoming;
 mod io;
+mod kept;
 pub mod keys;
 mod live;
 mod metrics;

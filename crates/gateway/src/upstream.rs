@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use crate::framing::{self, Decoder, Error, Head};
-use crate::incoming::{Sending, Stop};
+use crate::kept::{Sending, Stop};
 
 /// Bytes of one read at first: an event of a stream, many times over. 10,000 streams hold 40 MiB of them.
 const READ_MIN: usize = 4 << 10;

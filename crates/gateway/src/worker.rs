@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use crate::config::{Config, Sizes, Times};
 use crate::desk::Desk;
-use crate::incoming::Budget;
+use crate::kept::Budget;
 use crate::pool::Pool;
 use crate::table::Table;
 use crate::wheel::Wheel;

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use serde_json::Value;
 use tidegate_load::{Mix, Options, Schedule};
 
 use crate::rig::{Rig, of};
@@ -16,9 +17,10 @@ async fn the_demo_runs_three_models_under_load_without_a_failure() {
         })
     })
     .await;
-    rig.until("the large one holds two GPUs", |fleet| {
-        let gpus = fleet["gpus"].as_array().unwrap();
-        gpus.iter().filter(|gpu| gpu["target"] == "demo/grand").count() == 2
+    rig.until("each replica of the large one holds two GPUs", |fleet| {
+        let replicas = of(fleet, "demo/grand")["replicas"].as_array().unwrap();
+        let two = |replica: &Value| replica["gpus"].as_array().is_some_and(|gpus| gpus.len() == 2);
+        !replicas.is_empty() && replicas.iter().all(two)
     })
     .await;
     let page = rig.get(&format!("{}/", rig.admin)).await;

@@ -1,11 +1,10 @@
 //! A real engine: llama.cpp's server with a tiny model, through hold at zero, scale-up, drain, and back to zero.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use futures_util::future::join_all;
-use tidegate_load::schedule::{Arrivals, Tokens};
-use tidegate_load::{Mix, Options, Plan, Schedule};
 
 use crate::gguf;
 use crate::rig::{Rig, of};
@@ -86,18 +85,26 @@ async fn llama_cpp_is_woken_scaled_up_drained_and_sent_to_zero_without_a_broken_
     assert_eq!(first.header("x-tidegate-cold-start"), "true");
     assert!(first.body.contains("[DONE]"), "{}", first.body);
 
-    let mut mix = Mix::of("tiny");
-    mix.stream_share = 0.7;
-    mix.output_tokens = Tokens::fixed(80);
-    let schedule = Schedule::from_plan(Plan::parse("0s:4rps 20s:4rps").unwrap(), Arrivals::Uniform, 5, mix);
-    let options = Options::to(&rig.gateway).unwrap();
-    let mut nothing = ();
-    let load = tidegate_load::run(options, schedule, &mut nothing);
-    let grew = rig.until("two or more", |fleet| of(fleet, "default/tiny")["ready"].as_u64() >= Some(2));
-    let (report, _) = tokio::join!(load, grew);
-    let report = serde_json::to_value(report.unwrap()).unwrap();
-    assert_eq!(report["failed"], 0, "{report:#}");
-    assert_eq!(report["ok"], report["requests"]);
+    // Eight people who ask again as soon as they are answered, until there are two replicas.
+    let grown = Cell::new(false);
+    let people = join_all((0..8).map(|_| async {
+        let mut answered = 0;
+        while !grown.get() {
+            let answer = rig.chat("tiny", 200, true).await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            let whole =
+                answer.body.contains("\"finish_reason\":\"length\"") && answer.body.contains("[DONE]");
+            assert!(whole, "{}", answer.body);
+            answered += 1;
+        }
+        answered
+    }));
+    let grows = async {
+        rig.until("two or more", |fleet| of(fleet, "default/tiny")["ready"].as_u64() >= Some(2)).await;
+        grown.set(true);
+    };
+    let (answered, ()) = tokio::join!(people, grows);
+    assert!(answered.iter().sum::<u32>() >= 8, "{answered:?}");
     rig.until_ready("default/tiny", 0).await;
 
     // And once more from zero, several at once.
