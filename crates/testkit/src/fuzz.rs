@@ -3,6 +3,8 @@
 //! Each takes any bytes and must return: no panic, no overflow, no unbounded time or memory. What holds
 //! for accepted input is asserted.
 
+pub mod wire;
+
 use std::sync::{Arc, LazyLock};
 
 use tidegate_core::formula::Compiler;
@@ -30,6 +32,9 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("scalars", scalars),
     ("journal", journal),
     ("exposition", exposition),
+    ("request", wire::request),
+    ("sse", wire::sse),
+    ("answer", wire::answer),
 ];
 
 /// A manifest: read, lowered, linted; every finding stands inside the file.
