@@ -46,7 +46,7 @@ pub struct Config {
     /// The address; port 0 takes any.
     pub addr: SocketAddr,
     /// Asked for at every read where the address is not loopback; unused where it is. At least
-    /// [`TOKEN_CHARS_MIN`](crate::TOKEN_CHARS_MIN) letters, digits, `-`, `_`, `.`, `~`.
+    /// [`TOKEN_CHARS_MIN`] letters, digits, `-`, `_`, `.`, `~`.
     pub token: Option<String>,
     /// TLS, if connections are to be encrypted.
     pub tls: Option<Arc<ServerConfig>>,

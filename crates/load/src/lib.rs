@@ -5,7 +5,7 @@
 //!
 //! - [`plan::Plan`] and [`schedule::Schedule`]: what is sent when;
 //! - [`options::Options`]: where to, how, and what counts as good;
-//! - [`run`]: plays the schedule and hands back a [`report::Report`];
+//! - [`run()`]: plays the schedule and hands back a [`report::Report`];
 //! - [`page::html`]: the report as a page with charts.
 //!
 //! ```no_run
