@@ -310,10 +310,12 @@ impl Report {
         let rate = |name: &str| self.figure(name, "json-32", |s| Some(s.answers_s));
         let burst = |name: &str| self.figure(name, "burst-1", |s| Some(s.p50_us / 1e3));
         let idle = |name: &str| mib(self.memory(name).map(|memory| memory.idle_kib));
+        // What the limit on open files left out is added in proportion.
         let open = |name: &str| {
-            let (streams, kib) = *self.memory(name)?.open.iter().max()?;
-            // In proportion: fewer are opened where the limit on open files is below 20,500.
-            (streams > 0).then(|| kib as f64 / 1024.0 * (10_000.0 / streams as f64))
+            let memory = self.memory(name)?;
+            let (streams, kib) = *memory.open.iter().max().filter(|(streams, _)| *streams > 0)?;
+            let each = kib.saturating_sub(memory.idle_kib) as f64 / streams as f64;
+            Some((memory.idle_kib as f64 + each * 10_000.0) / 1024.0)
         };
         let bar =
             |what, bar, ours, peer: &str, theirs| Bar { what, bar, ours, peer: peer.to_owned(), theirs };
