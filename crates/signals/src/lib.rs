@@ -22,5 +22,5 @@ pub mod values;
 
 pub use clock::Clock;
 pub use scrape::{Endpoint, Scrape, Scraped, Scraper};
-pub use series::Series;
+pub use series::{Kept, Series};
 pub use sources::{Context, Demand, Source, Sources};

@@ -25,7 +25,7 @@ use tidegate_metrics::eval::{Compiled, compile};
 
 use crate::process::Usage;
 use crate::redis::RedisLength;
-use crate::series::{Series, error};
+use crate::series::{Kept, Series, error};
 use crate::values::Places;
 
 /// What reads a signal.
@@ -130,15 +130,26 @@ impl Sources {
             };
             sources.push((name, source));
         }
-        let queries: Vec<&Compiled> = sources
-            .iter()
-            .filter_map(|(_, source)| match source {
-                Source::Embedded(query) => Some(&**query),
-                _ => None,
-            })
-            .collect();
+        let mut sources = Sources { sources, series: None };
+        let queries = sources.queries();
         let series = (!queries.is_empty()).then(|| Arc::new(Series::new(&queries)));
-        Sources { sources, series }
+        sources.series = series;
+        sources
+    }
+
+    /// The same with its series in the driver's store, whether a query wants any or not.
+    #[must_use]
+    pub fn keeping(mut self, kept: &Arc<Kept>, target: &Arc<str>) -> Self {
+        self.series = Some(Arc::new(kept.series(target, &self.queries())));
+        self
+    }
+
+    fn queries(&self) -> Vec<&Compiled> {
+        let embedded = self.sources.iter().filter_map(|(_, source)| match source {
+            Source::Embedded(query) => Some(&**query),
+            _ => None,
+        });
+        embedded.collect()
     }
 
     /// Each signal with what reads it, in the manifest's order.
