@@ -2,7 +2,7 @@
 //!
 //! Bound to loopback, whoever is on the machine may; but a web page elsewhere may not get at it through
 //! the visitor's browser with a name that resolves to 127.0.0.1, so the request must name a loopback
-//! host. Bound to anything else, every read needs the token. There are no writes.
+//! host. Bound to anything else, every request needs the token.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -2,7 +2,7 @@
 //!
 //! Whoever runs a fleet tells a [`Board`] once a second how things are ([`Board::publish`]) and of each
 //! decision as it is made ([`Board::decided`]); [`serve()`] answers from it. Nothing here changes
-//! anything: there are no writes.
+//! the fleet: what can be written are samples, into the store of series.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -15,6 +15,7 @@ pub mod model;
 mod page;
 mod prom;
 mod routes;
+mod series;
 mod serve;
 pub mod source;
 pub mod why;

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use maud::Markup;
 use serde::Deserialize;
 use serde_json::json;
+use tidegate_metrics::store::Shared;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,7 @@ use crate::access::{Access, Refused};
 use crate::history::COARSE_MAX;
 use crate::model::TargetView;
 use crate::source::Source;
-use crate::{assets, events, page, prom, why};
+use crate::{assets, events, page, prom, series, why};
 
 /// Bytes of a body: only the login form has one.
 const BODY_BYTES_MAX: usize = 4 * 1024;
@@ -44,7 +45,12 @@ pub(crate) struct App {
     access: Access,
 }
 
-pub(crate) fn router(source: Arc<dyn Source>, access: Access, stop: CancellationToken) -> Router {
+pub(crate) fn router(
+    source: Arc<dyn Source>,
+    store: Option<Arc<Shared>>,
+    access: Access,
+    stop: CancellationToken,
+) -> Router {
     let viewers = Arc::new(Semaphore::new(events::VIEWERS_MAX));
     let app = App { source, stop, viewers, access };
     Router::new()
@@ -65,6 +71,7 @@ pub(crate) fn router(source: Arc<dyn Source>, access: Access, stop: Cancellation
         )
         .fallback(async || missing("no such page; the fleet is at /"))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .merge(store.map_or_else(Router::new, series::routes))
         .layer(middleware::from_fn_with_state(app.clone(), guard))
         .with_state(app)
 }

@@ -132,6 +132,6 @@ fn count_values(
 }
 
 /// A number as Prometheus writes it: shortest, never with an exponent.
-pub(super) fn written(value: f64) -> Arc<str> {
+pub(crate) fn written(value: f64) -> Arc<str> {
     if value == f64::INFINITY { "+Inf".into() } else if value == f64::NEG_INFINITY { "-Inf".into() } else { value.to_string().into() }
 }

@@ -37,6 +37,7 @@ use std::sync::Arc;
 use promql_parser::parser::Expr;
 use tidegate_core::time::{Span, Time};
 
+pub(crate) use aggregate::written;
 pub use select::{Selected, Selection};
 
 use crate::exposition::Wanted;

@@ -135,13 +135,13 @@ impl Store {
     }
 
     /// Adds one sample of one series that nobody scrapes: `labels` has `__name__`, any order. Returns
-    /// false for one dropped at a limit, and for one not newer than what is there.
+    /// false for one dropped at a limit, for one not newer than what is there, and for one of a series
+    /// that we scrape.
     pub fn push(&mut self, labels: &[(&str, &str)], at_ms: i64, value: f64) -> bool {
         let labels = self.labels(labels.iter().copied());
         let Some(slot) = self.slot_of(labels, None, LOOKBACK) else { return false };
-        let pushed = self.push_at(slot, at_ms, value);
-        self.sweep(at_ms);
-        pushed
+        let ours = self.slots.get(slot).and_then(Option::as_ref).is_some_and(|series| series.target().is_some());
+        !ours && self.push_at(slot, at_ms, value)
     }
 
     fn labels<'l>(&mut self, labels: impl Iterator<Item = (&'l str, &'l str)>) -> LabelSet {
@@ -187,8 +187,9 @@ impl Store {
         series.push(at_ms, value)
     }
 
-    /// Lets go of series that are over, once a minute, and counts bytes anew.
-    fn sweep(&mut self, now_ms: i64) {
+    /// Lets go of series that are over at `now_ms`, once a minute, and counts bytes anew. A scrape does
+    /// it by itself.
+    pub fn sweep(&mut self, now_ms: i64) {
         if now_ms.saturating_sub(self.swept_ms) < SWEEP_MS && self.swept_ms != 0 {
             return;
         }

@@ -20,7 +20,7 @@ use tidegate_gateway::Gateway;
 use tidegate_journal::Journal;
 use tidegate_local::Machine;
 use tidegate_local::status::Status;
-use tidegate_signals::{Context, Sources};
+use tidegate_signals::{Context, Kept, Sources};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -75,6 +75,8 @@ pub(crate) struct Loop {
     pub(crate) inbox: mpsc::UnboundedReceiver<Message>,
     pub(crate) outbox: mpsc::UnboundedSender<Message>,
     pub(crate) scrapes: Arc<super::scrape::Scrapes>,
+    /// Every target's series, as a Prometheus would have them.
+    pub(crate) kept: Arc<Kept>,
     pub(crate) entries: BTreeMap<Arc<str>, Entry>,
     /// Every unit, also those nothing scales.
     pub(crate) world: World,
@@ -324,7 +326,7 @@ impl Loop {
         for target in &self.world.targets {
             let name = &target.spec.target;
             let Some(unit) = self.world.units.iter().find(|unit| unit.target == *name) else { continue };
-            let sources = Arc::new(Sources::new(target, &self.world.manifests));
+            let sources = Arc::new(Sources::new(target, &self.world.manifests).keeping(&self.kept, name));
             self.scrapes.target(unit, sources.series().cloned());
             match self.entries.get_mut(name) {
                 Some(entry) => {

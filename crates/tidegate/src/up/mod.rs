@@ -37,6 +37,7 @@ use tidegate_gateway::keys::Keys;
 use tidegate_journal::Journal;
 use tidegate_local::{Machine, Status};
 use tidegate_manifest::formula::ExprLang;
+use tidegate_signals::Kept;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio_util::sync::CancellationToken;
@@ -76,7 +77,8 @@ async fn up(args: &Up) -> Result<ExitCode> {
     let (machine, status) = machine(args, &state_dir, clock, traffic).await?;
     let (control, journal) = resume(&state_dir, &world, clock, args.file.is_empty())?;
     let notes = Arc::new(show::Notes::default());
-    let admin = admin(args, Arc::clone(&board), &gateway).await?;
+    let kept = Arc::new(Kept::new(args.store_all));
+    let admin = admin(args, Arc::clone(&board), &gateway, &kept).await?;
 
     let hash = world.hash.clone();
     let mut fleet = Loop {
@@ -90,6 +92,7 @@ async fn up(args: &Up) -> Result<ExitCode> {
         inbox,
         outbox: outbox.clone(),
         scrapes,
+        kept,
         entries: BTreeMap::new(),
         world,
         notes: Arc::clone(&notes),
@@ -231,7 +234,12 @@ async fn machine(
     Ok(Machine::start(config).await?)
 }
 
-async fn admin(args: &Up, board: Arc<Board>, gateway: &Arc<Gateway>) -> Result<tidegate_dashboard::Running> {
+async fn admin(
+    args: &Up,
+    board: Arc<Board>,
+    gateway: &Arc<Gateway>,
+    kept: &Kept,
+) -> Result<tidegate_dashboard::Running> {
     let writer = Arc::clone(gateway);
     board.add_metrics(move |out| writer.write_metrics(out));
     let token = if args.admin_addr.ip().is_loopback() { None } else { Some(token()?) };
@@ -242,7 +250,12 @@ async fn admin(args: &Up, board: Arc<Board>, gateway: &Arc<Gateway>) -> Result<t
         (Some(cert), Some(key)) if token.is_some() => Some(tidegate_gateway::tls::load(cert, key)?),
         _ => None,
     };
-    let config = tidegate_dashboard::Config { addr: args.admin_addr, token, tls };
+    let config = tidegate_dashboard::Config {
+        addr: args.admin_addr,
+        token,
+        tls,
+        series: Some(Arc::clone(kept.store())),
+    };
     Ok(tidegate_dashboard::serve(config, board).await?)
 }
 
