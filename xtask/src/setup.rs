@@ -12,6 +12,7 @@ use crate::{run, say};
 /// Programs of Debian's packages, and the packages.
 const PACKAGES: &[(&str, &str)] = &[
     ("redis-server", "redis-server"),
+    ("prometheus", "prometheus"),
     ("chromium", "chromium"),
     ("node", "nodejs"),
     ("npm", "npm"),
