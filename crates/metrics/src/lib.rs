@@ -17,6 +17,7 @@ pub mod counter;
 pub mod dialect;
 pub mod eval;
 pub mod exposition;
+pub mod gpu;
 pub mod histogram;
 pub mod promql;
 pub mod rates;
