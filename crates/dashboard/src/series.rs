@@ -57,7 +57,10 @@ impl Parameters {
     }
 
     fn find(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(known, value)| known == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
     }
 
     fn need(&self, name: &'static str) -> Result<&str, Error> {
@@ -92,7 +95,8 @@ fn unescaped(text: &[u8]) -> String {
     let mut rest = text;
     while let Some((first, tail)) = rest.split_first() {
         let digits = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        let escaped = digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let escaped =
+            digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
         rest = if escaped.is_some() { &tail[2..] } else { tail };
         bytes.push(escaped.unwrap_or(if *first == b'+' { b' ' } else { *first }));
     }
@@ -101,7 +105,8 @@ fn unescaped(text: &[u8]) -> String {
 
 /// Seconds since the epoch with a fraction, or RFC 3339; in milliseconds.
 fn time_ms(name: &'static str, text: &str) -> Result<i64, Error> {
-    let wrong = || Error::Parameter { name, problem: format!("{text:?} is no time: use seconds or RFC 3339") };
+    let wrong =
+        || Error::Parameter { name, problem: format!("{text:?} is no time: use seconds or RFC 3339") };
     match text.parse::<f64>() {
         // 10¹¹ seconds are 3,000 years.
         Ok(seconds) if seconds.abs() < 1e11 => Ok((seconds * 1000.0).round() as i64),
@@ -147,7 +152,8 @@ impl Series {
 }
 
 fn refused(error: &Error) -> Response {
-    let status = if error.kind() == "bad_data" { StatusCode::BAD_REQUEST } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let status =
+        if error.kind() == "bad_data" { StatusCode::BAD_REQUEST } else { StatusCode::UNPROCESSABLE_ENTITY };
     (status, Json(error.body())).into_response()
 }
 
@@ -183,11 +189,7 @@ async fn labels(State(series): State<Series>, RawForm(form): RawForm) -> Respons
     series.answer(&form, ask).await
 }
 
-async fn values(
-    State(series): State<Series>,
-    Path(name): Path<String>,
-    RawForm(form): RawForm,
-) -> Response {
+async fn values(State(series): State<Series>, Path(name): Path<String>, RawForm(form): RawForm) -> Response {
     let ask = move |store: &_, parameters: &Parameters| {
         api::label_values(store, &name, &parameters.selectors(), parameters.window(now_ms())?)
     };
@@ -196,8 +198,10 @@ async fn values(
 
 /// Grafana asks what it talks to.
 async fn build() -> Response {
-    Json(api::success(json!({ "version": "3.0.0", "application": "tidegate", "revision": env!("CARGO_PKG_VERSION") })))
-        .into_response()
+    Json(api::success(
+        json!({ "version": "3.0.0", "application": "tidegate", "revision": env!("CARGO_PKG_VERSION") }),
+    ))
+    .into_response()
 }
 
 async fn write(State(series): State<Series>, headers: HeaderMap, body: Bytes) -> Response {

@@ -40,7 +40,10 @@ impl Error {
     pub const fn kind(&self) -> &'static str {
         match self {
             Error::Query(
-                eval::Error::Query(_) | eval::Error::Unsupported { .. } | eval::Error::TooManySteps { .. },
+                eval::Error::Query(_)
+                | eval::Error::Unsupported { .. }
+                | eval::Error::Argument { .. }
+                | eval::Error::TooManySteps { .. },
             )
             | Error::Parameter { .. } => "bad_data",
             Error::Query(_) | Error::TooManyPoints => "execution",
@@ -100,7 +103,8 @@ pub fn query_range(store: &Store, query: &str, window: (i64, i64), step_ms: i64)
             series.entry(labels).or_default().push(point(at_ms, value));
         }
     }
-    let one = |(labels, values): (&LabelSet, &Vec<Value>)| json!({ "metric": metric(labels), "values": values });
+    let one =
+        |(labels, values): (&LabelSet, &Vec<Value>)| json!({ "metric": metric(labels), "values": values });
     Ok(json!({ "resultType": "matrix", "result": series.iter().map(one).collect::<Vec<_>>() }))
 }
 
@@ -161,7 +165,9 @@ fn selected<'s>(
 }
 
 fn metric(labels: &LabelSet) -> Value {
-    let pair = |(name, value): &(std::sync::Arc<str>, std::sync::Arc<str>)| (name.to_string(), Value::from(&**value));
+    let pair = |(name, value): &(std::sync::Arc<str>, std::sync::Arc<str>)| {
+        (name.to_string(), Value::from(&**value))
+    };
     Value::Object(labels.iter().map(pair).collect::<Map<_, _>>())
 }
 

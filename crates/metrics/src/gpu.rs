@@ -78,21 +78,26 @@ const FIELDS: [(&str, Field); 5] = [
 pub fn read(page: &str, format: Format) -> Result<BTreeMap<Identity, Gpu>, exposition::Error> {
     let wanted: Wanted<Field> = FIELDS.into_iter().collect();
     let mut gpus: BTreeMap<Identity, Gpu> = BTreeMap::new();
-    exposition::read(page, format, |name| wanted.find(name), |field, sample| {
-        let Some(identity) = identity(&sample.labels) else { return };
-        if gpus.len() >= GPUS_MAX && !gpus.contains_key(&identity) {
-            return;
-        }
-        let gpu = gpus.entry(identity).or_insert_with(|| named(&sample.labels));
-        match field {
-            Field::Utilisation => gpu.utilisation = Some((sample.value / 100.0).clamp(0.0, 1.0)),
-            Field::Active => gpu.active = Some(sample.value.clamp(0.0, 1.0)),
-            Field::Used => gpu.used_mib = Some(sample.value.max(0.0)),
-            Field::Free => gpu.free_mib = Some(sample.value.max(0.0)),
-            // The last error's number, and 0 where there was none.
-            Field::Xid => gpu.last_xid = (sample.value >= 1.0).then_some(sample.value as u32),
-        }
-    })?;
+    exposition::read(
+        page,
+        format,
+        |name| wanted.find(name),
+        |field, sample| {
+            let Some(identity) = identity(&sample.labels) else { return };
+            if gpus.len() >= GPUS_MAX && !gpus.contains_key(&identity) {
+                return;
+            }
+            let gpu = gpus.entry(identity).or_insert_with(|| named(&sample.labels));
+            match field {
+                Field::Utilisation => gpu.utilisation = Some((sample.value / 100.0).clamp(0.0, 1.0)),
+                Field::Active => gpu.active = Some(sample.value.clamp(0.0, 1.0)),
+                Field::Used => gpu.used_mib = Some(sample.value.max(0.0)),
+                Field::Free => gpu.free_mib = Some(sample.value.max(0.0)),
+                // The last error's number, and 0 where there was none.
+                Field::Xid => gpu.last_xid = (sample.value >= 1.0).then_some(sample.value as u32),
+            }
+        },
+    )?;
     Ok(gpus)
 }
 

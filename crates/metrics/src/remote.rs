@@ -143,11 +143,14 @@ fn take(store: &mut Store, series: &TimeSeries, now_ms: i64, written: &mut Writt
     }
 }
 
+/// One series to be written: its labels, `__name__` among them, and samples in milliseconds.
+pub type Outgoing<'l> = (Vec<(&'l str, &'l str)>, Vec<(i64, f64)>);
+
 /// A body that [`write()`] takes: for tests, and for whoever writes to another store.
 ///
 /// # Errors
 /// When the message is longer than snappy can hold.
-pub fn body(series: &[(Vec<(&str, &str)>, Vec<(i64, f64)>)]) -> Result<Vec<u8>, Error> {
+pub fn body(series: &[Outgoing<'_>]) -> Result<Vec<u8>, Error> {
     #[derive(Clone, PartialEq, Message)]
     struct Request {
         #[prost(message, repeated, tag = "1")]
@@ -155,7 +158,7 @@ pub fn body(series: &[(Vec<(&str, &str)>, Vec<(i64, f64)>)]) -> Result<Vec<u8>, 
     }
     let label = |(name, value): &(&str, &str)| Label { name: (*name).to_owned(), value: (*value).to_owned() };
     let sample = |(timestamp, value): &(i64, f64)| Sample { value: *value, timestamp: *timestamp };
-    let one = |(labels, samples): &(Vec<(&str, &str)>, Vec<(i64, f64)>)| TimeSeries {
+    let one = |(labels, samples): &Outgoing<'_>| TimeSeries {
         labels: labels.iter().map(label).collect(),
         samples: samples.iter().map(sample).collect(),
     };

@@ -40,7 +40,8 @@ fn signals(page: &str) -> String {
     let gpus = gpu::read(page, Format::Text).expect("the page is sound");
     if !gpus.is_empty() {
         for ((uuid, slice), gpu) in &gpus {
-            let slice = slice.as_ref().map_or("-".to_owned(), |slice| format!("{}/{}", slice.profile, slice.id));
+            let slice =
+                slice.as_ref().map_or("-".to_owned(), |slice| format!("{}/{}", slice.profile, slice.id));
             let or = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
             let number = |value: Option<f64>| or(value.map(|value| value.to_string()));
             let _ = writeln!(

@@ -228,7 +228,10 @@ fn a_series_that_a_page_no_longer_shows_is_gone_at_once() {
     assert_eq!(store.named("x").count(), 1);
     store.forget("a");
     assert_eq!(query.ask(&store, None, Time::from_secs(2_001)).unwrap(), Answer::Vector(Vec::new()));
-    assert_eq!(values(compiled("sum(max_over_time(x[1m]))").ask(&store, None, Time::from_secs(2_001)).unwrap()), [6.0]);
+    assert_eq!(
+        values(compiled("sum(max_over_time(x[1m]))").ask(&store, None, Time::from_secs(2_001)).unwrap()),
+        [6.0]
+    );
 }
 
 #[test]

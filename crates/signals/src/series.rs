@@ -49,7 +49,11 @@ impl Kept {
         named.insert(Arc::clone(target), names);
         self.want(&named);
         keep_back(&self.store, queries);
-        Series { target: Some(Arc::clone(target)), wanted: Names::Of(Arc::clone(self)), store: Arc::clone(&self.store) }
+        Series {
+            target: Some(Arc::clone(target)),
+            wanted: Names::Of(Arc::clone(self)),
+            store: Arc::clone(&self.store),
+        }
     }
 
     fn want(&self, named: &BTreeMap<Arc<str>, Vec<String>>) {

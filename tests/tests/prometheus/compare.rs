@@ -52,11 +52,11 @@ pub(crate) async fn ask(addr: SocketAddr, query: &str, at_ms: i64) -> Asked {
         let _ = write!(escaped, "%{byte:02X}");
     }
     let seconds = at_ms as f64 / 1000.0;
-    let request = format!(
-        "GET /api/v1/query?query={escaped}&time={seconds} HTTP/1.0\r\nhost: localhost\r\n\r\n"
-    );
+    let request =
+        format!("GET /api/v1/query?query={escaped}&time={seconds} HTTP/1.0\r\nhost: localhost\r\n\r\n");
     let body = exchange(addr, request).await;
-    let answer: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{query}: {error}: {body}"));
+    let answer: Value =
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{query}: {error}: {body}"));
     if answer["status"] != "success" {
         return Asked::Refused;
     }

@@ -48,7 +48,8 @@ async fn engine(dialect: Dialect) -> tidegate_engine::Running {
 async fn scraped(store: &Shared, prometheus: &mut Prometheus) {
     let begin = Instant::now();
     loop {
-        let samples = store.read().named("page_requests_total").map(Series::samples).max().unwrap_or_default();
+        let samples =
+            store.read().named("page_requests_total").map(Series::samples).max().unwrap_or_default();
         if samples >= SCRAPES {
             return;
         }
@@ -82,12 +83,8 @@ async fn the_evaluator_answers_what_prometheus_answers() {
     let page = Page::start();
     let (vllm, llama) = (engine(Dialect::Vllm).await, engine(Dialect::LlamaCpp).await);
     let store = Arc::new(Shared::default());
-    let config = Config {
-        addr: ([127, 0, 0, 1], 0).into(),
-        token: None,
-        tls: None,
-        series: Some(Arc::clone(&store)),
-    };
+    let config =
+        Config { addr: ([127, 0, 0, 1], 0).into(), token: None, tls: None, series: Some(Arc::clone(&store)) };
     let admin = serve(config, Arc::new(Board::new())).await.expect("the listener starts");
     let targets = [("vllm-0", vllm.addr()), ("llama-0", llama.addr()), ("page-0", page.addr())];
     let mut prometheus = Prometheus::start(&targets, admin.addr);
@@ -137,15 +134,21 @@ async fn the_evaluator_answers_what_prometheus_answers() {
 /// Our own scraper stores the series that Prometheus stores, but for the labels of the set-up.
 async fn same_series(address: std::net::SocketAddr, kept: &Kept) {
     let names = |labels: &[(String, String)]| {
-        let own = |(name, _): &&(String, String)| !["job", "instance", "namespace", "deployment"].contains(&name.as_str());
+        let own = |(name, _): &&(String, String)| {
+            !["job", "instance", "namespace", "deployment"].contains(&name.as_str())
+        };
         labels.iter().filter(own).cloned().collect::<Vec<_>>()
     };
-    let Asked::Vector(theirs) = ask(address, "{pod=\"page-0\", __name__=~\"page_.*\"}", compare::now_ms()).await else {
+    let Asked::Vector(theirs) =
+        ask(address, "{pod=\"page-0\", __name__=~\"page_.*\"}", compare::now_ms()).await
+    else {
         panic!("no vector")
     };
     let mut theirs: Vec<_> = theirs.iter().map(|(labels, _)| names(labels)).collect();
     let store = kept.store().read();
-    let live = store.all().filter(|series| series.at(compare::now_ms()).is_some() && series.name().starts_with("page_"));
+    let live = store
+        .all()
+        .filter(|series| series.at(compare::now_ms()).is_some() && series.name().starts_with("page_"));
     let owned = |series: &Series| -> Vec<(String, String)> {
         series.labels().iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
     };

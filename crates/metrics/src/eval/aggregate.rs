@@ -15,7 +15,17 @@ use crate::store::LabelSet;
 
 /// Operators that are evaluated.
 pub(super) const KNOWN: [TokenId; 12] = [
-    T_SUM, T_AVG, T_MIN, T_MAX, T_COUNT, T_GROUP, T_STDDEV, T_STDVAR, T_TOPK, T_BOTTOMK, T_QUANTILE,
+    T_SUM,
+    T_AVG,
+    T_MIN,
+    T_MAX,
+    T_COUNT,
+    T_GROUP,
+    T_STDDEV,
+    T_STDVAR,
+    T_TOPK,
+    T_BOTTOMK,
+    T_QUANTILE,
     T_COUNT_VALUES,
 ];
 
@@ -108,11 +118,7 @@ fn most(k: f64, modifier: Option<&LabelModifier>, elements: Vector, greatest: bo
     chosen
 }
 
-fn count_values(
-    label: &str,
-    modifier: Option<&LabelModifier>,
-    elements: Vector,
-) -> Result<Vector, Error> {
+fn count_values(label: &str, modifier: Option<&LabelModifier>, elements: Vector) -> Result<Vector, Error> {
     if !label.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         || !label.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     {
@@ -133,5 +139,11 @@ fn count_values(
 
 /// A number as Prometheus writes it: shortest, never with an exponent.
 pub(crate) fn written(value: f64) -> Arc<str> {
-    if value == f64::INFINITY { "+Inf".into() } else if value == f64::NEG_INFINITY { "-Inf".into() } else { value.to_string().into() }
+    if value == f64::INFINITY {
+        "+Inf".into()
+    } else if value == f64::NEG_INFINITY {
+        "-Inf".into()
+    } else {
+        value.to_string().into()
+    }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use promql_parser::parser::token::{
-    T_ADD, T_ATAN2, T_DIV, T_EQLC, T_GTE, T_GTR, T_LAND, T_LOR, T_LSS, T_LTE, T_LUNLESS, T_MOD, T_MUL,
-    T_NEQ, T_POW, T_SUB, TokenId,
+    T_ADD, T_ATAN2, T_DIV, T_EQLC, T_GTE, T_GTR, T_LAND, T_LOR, T_LSS, T_LTE, T_LUNLESS, T_MOD, T_MUL, T_NEQ,
+    T_POW, T_SUB, TokenId,
 };
 use promql_parser::parser::{BinModifier, BinaryExpr, LabelModifier, VectorMatchCardinality};
 
@@ -25,9 +25,13 @@ pub(super) fn binary(operation: &BinaryExpr, left: Value, right: Value) -> Resul
             compare(operator, a, b)
                 .map_or_else(|| arithmetic(operator, a, b), |holds| f64::from(u8::from(holds))),
         )),
-        (Value::Vector(elements), Value::Scalar(b)) => each(operation, elements, |a| kept(operation, a, b, a)),
+        (Value::Vector(elements), Value::Scalar(b)) => {
+            each(operation, elements, |a| kept(operation, a, b, a))
+        }
         // A comparison keeps the series' own value, on whichever side it stands.
-        (Value::Scalar(a), Value::Vector(elements)) => each(operation, elements, |b| kept(operation, a, b, b)),
+        (Value::Scalar(a), Value::Vector(elements)) => {
+            each(operation, elements, |b| kept(operation, a, b, b))
+        }
         (Value::Vector(left), Value::Vector(right)) => match operator {
             T_LAND | T_LOR | T_LUNLESS => Ok(Value::Vector(sets(operation, left, right))),
             _ => matched(operation, left, right).map(Value::Vector),

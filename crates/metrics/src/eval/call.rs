@@ -27,8 +27,11 @@ impl Evaluation<'_> {
             return element::map(name, vector(0)?, change).map(Value::Vector);
         }
         if let Some(part) = date::part(name) {
-            let instants =
-                if args.is_empty() { vec![(LabelSet::new(), self.now_ms as f64 / 1000.0)] } else { vector(0)? };
+            let instants = if args.is_empty() {
+                vec![(LabelSet::new(), self.now_ms as f64 / 1000.0)]
+            } else {
+                vector(0)?
+            };
             return element::map(name, instants, part).map(Value::Vector);
         }
         let found = match name {
@@ -73,8 +76,8 @@ impl Evaluation<'_> {
     fn windowed(&self, call: &Call) -> Result<Vector, Error> {
         let name = call.func.name;
         let args = &call.args.args;
-        let is_window = |arg: &&Box<Expr>| matches!(bare(arg), Expr::MatrixSelector(_) | Expr::Subquery(_));
-        let Some(over) = args.iter().find(is_window) else { return Ok(Vec::new()) };
+        let is_window = |arg: &Expr| matches!(bare(arg), Expr::MatrixSelector(_) | Expr::Subquery(_));
+        let Some(over) = args.iter().find(|arg| is_window(arg)) else { return Ok(Vec::new()) };
         let number = match args.iter().find(|arg| !is_window(arg)) {
             Some(number) => self.value(number)?.scalar(),
             None => f64::NAN,
@@ -145,9 +148,13 @@ fn clamped(name: &str, elements: Vector, low: f64, high: f64) -> Result<Vector, 
         return Ok(Vec::new());
     }
     let unknown = low.is_nan() || high.is_nan();
-    element::map(name, elements, |value| {
-        if unknown || value.is_nan() { f64::NAN } else { value.max(low).min(high) }
-    })
+    element::map(
+        name,
+        elements,
+        |value| {
+            if unknown || value.is_nan() { f64::NAN } else { value.max(low).min(high) }
+        },
+    )
 }
 
 /// By value, NaN last both ways.

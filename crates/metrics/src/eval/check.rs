@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use promql_parser::parser::{
-    BinaryExpr, Call, Expr, Offset, SubqueryExpr, VectorSelector,
-};
+use promql_parser::parser::{BinaryExpr, Call, Expr, Offset, SubqueryExpr, VectorSelector};
 use tidegate_core::time::Span;
 
 use super::select::spellings;

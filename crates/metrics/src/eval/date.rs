@@ -86,7 +86,14 @@ mod tests {
             (4_102_444_800.0, [2100.0, 1.0, 1.0, 5.0, 1.0, 31.0, 0.0, 0.0]),
         ] {
             let names = [
-                "year", "month", "day_of_month", "day_of_week", "day_of_year", "days_in_month", "hour", "minute",
+                "year",
+                "month",
+                "day_of_month",
+                "day_of_week",
+                "day_of_year",
+                "days_in_month",
+                "hour",
+                "minute",
             ];
             for (name, expected) in names.into_iter().zip(expected) {
                 let found = part(name).expect("a part")(at_s);

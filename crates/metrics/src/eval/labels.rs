@@ -12,8 +12,11 @@ const PATTERN_BYTES_MAX: usize = 1 << 20;
 /// `label_replace(v, destination, replacement, source, pattern)`.
 pub(super) fn replace(mut elements: Vector, texts: &[&str]) -> Result<Vector, Error> {
     let [destination, replacement, source, pattern] = *texts else { return Ok(elements) };
-    let argument =
-        |wanted, argument: &str| Error::Argument { function: "label_replace", wanted, argument: argument.to_owned() };
+    let argument = |wanted, argument: &str| Error::Argument {
+        function: "label_replace",
+        wanted,
+        argument: argument.to_owned(),
+    };
     let built = regex::RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(PATTERN_BYTES_MAX).build();
     let pattern: Regex = built.map_err(|_| argument("regular expression", pattern))?;
     if !is_label(destination) {

@@ -3,7 +3,7 @@
 //! For a `prometheus` trigger on a machine without a Prometheus, or where its 15 to 60 s of lag are too
 //! many, and for whoever reads the store as if it were one. Instant queries as Prometheus 3 evaluates
 //! them: windows open at their left end, the metric's name dropped by what changes the value. What is
-//! not understood ([`check`]: native histograms, experimental functions) is refused when the query is
+//! not understood (native histograms, experimental functions) is refused when the query is
 //! compiled, with its place and what to do instead: nothing is answered nearly right.
 //!
 //! # Two ways of asking
@@ -207,8 +207,13 @@ impl Compiled {
     pub fn ask(&self, store: &Store, target: Option<&str>, now: Time) -> Result<Answer, Error> {
         let at_ms = millis(now);
         let budget = Cell::new(SAMPLES_MAX);
-        let evaluation =
-            Evaluation { store, scope: Scope::Target(target), now_ms: at_ms, ends_ms: (at_ms, at_ms), budget: &budget };
+        let evaluation = Evaluation {
+            store,
+            scope: Scope::Target(target),
+            now_ms: at_ms,
+            ends_ms: (at_ms, at_ms),
+            budget: &budget,
+        };
         match evaluation.value(&self.expr)? {
             Value::Scalar(value) if value.is_finite() => Ok(Answer::Scalar(value)),
             Value::Scalar(_) => Ok(Answer::Vector(Vec::new())),

@@ -17,6 +17,9 @@ pub(super) struct Bounds {
     pub(super) end_ms: i64,
 }
 
+/// Elements with the sample that counts for them.
+pub(super) type Timed = Vec<(LabelSet, (i64, f64))>;
+
 /// What is done with each series of a window.
 pub(super) type Each<'e> = &'e mut dyn FnMut(&LabelSet, &[(i64, f64)], Bounds);
 
@@ -27,7 +30,7 @@ impl Evaluation<'_> {
     }
 
     /// The same with the samples' own times.
-    pub(super) fn timed(&self, selector: &VectorSelector) -> Result<Vec<(LabelSet, (i64, f64))>, Error> {
+    pub(super) fn timed(&self, selector: &VectorSelector) -> Result<Timed, Error> {
         let at_ms = self.instant_of(selector.at.as_ref(), selector.offset.as_ref());
         let found = self.select(selector);
         self.pay(found.len())?;

@@ -52,7 +52,9 @@ pub(super) fn of(name: &str, points: &[(i64, f64)], bounds: Bounds, now_ms: i64,
             Some(pairs().filter(changed).count() as f64)
         }
         "avg_over_time" => Some(summary::mean(values())),
-        "max_over_time" => values().reduce(|most, value| if value > most || most.is_nan() { value } else { most }),
+        "max_over_time" => {
+            values().reduce(|most, value| if value > most || most.is_nan() { value } else { most })
+        }
         "min_over_time" => {
             values().reduce(|least, value| if value < least || least.is_nan() { value } else { least })
         }

@@ -140,7 +140,8 @@ impl Store {
     pub fn push(&mut self, labels: &[(&str, &str)], at_ms: i64, value: f64) -> bool {
         let labels = self.labels(labels.iter().copied());
         let Some(slot) = self.slot_of(labels, None, LOOKBACK) else { return false };
-        let ours = self.slots.get(slot).and_then(Option::as_ref).is_some_and(|series| series.target().is_some());
+        let ours =
+            self.slots.get(slot).and_then(Option::as_ref).is_some_and(|series| series.target().is_some());
         !ours && self.push_at(slot, at_ms, value)
     }
 

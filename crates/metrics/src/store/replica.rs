@@ -211,4 +211,3 @@ impl Store {
         self.replicas.values().filter(wanted)
     }
 }
-

@@ -37,12 +37,7 @@ pub struct Series {
 }
 
 impl Series {
-    pub(super) fn new(
-        labels: Arc<LabelSet>,
-        target: Option<Arc<str>>,
-        lookback: Span,
-        past: Past,
-    ) -> Self {
+    pub(super) fn new(labels: Arc<LabelSet>, target: Option<Arc<str>>, lookback: Span, past: Past) -> Self {
         Series {
             labels,
             target,

@@ -22,7 +22,8 @@ fn our_own_script_passes_whole() {
 
 #[test]
 fn a_wrong_expectation_is_seen() {
-    let count = run("wrong", "load 1m\n  x 1 2 3\n\neval instant at 1m x\n  x 3\n\neval instant at 1m x\n  x 2\n");
+    let count =
+        run("wrong", "load 1m\n  x 1 2 3\n\neval instant at 1m x\n  x 3\n\neval instant at 1m x\n  x 2\n");
     assert_eq!((count.passed, count.failed.len()), (1, 1));
 }
 
@@ -47,7 +48,8 @@ fn the_scripts_of_a_directory_are_run_and_counted() {
     assert!(!paths.is_empty(), "no *.test file in {directory}");
     let mut total = Count::default();
     for path in paths {
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let count = run(&name, &text);
         println!(

@@ -73,7 +73,9 @@ fn load(world: &mut World, command: &Command<'_>) {
         let name = labels.iter().find(|(name, _)| name == "__name__").map(|(_, value)| value.clone());
         if command.head.starts_with("load_with_nhcb") {
             // The buckets become native histograms under the bare name.
-            world.native.extend(name.as_deref().and_then(|name| name.strip_suffix("_bucket")).map(str::to_owned));
+            world
+                .native
+                .extend(name.as_deref().and_then(|name| name.strip_suffix("_bucket")).map(str::to_owned));
         }
         let Some(points) = points(rest) else {
             world.native.extend(name);

@@ -159,9 +159,10 @@ pub(crate) fn points(text: &str) -> Option<Vec<Point>> {
             Some(start) => (start, 0.0),
             None => {
                 // `1e+3-2x4`: the sign that is not at the beginning nor after an exponent.
-                let signs = base.char_indices().skip(1).filter(|(at, c)| {
-                    "+-".contains(*c) && !base[..*at].ends_with(['e', 'E', '+', '-'])
-                });
+                let signs = base
+                    .char_indices()
+                    .skip(1)
+                    .filter(|(at, c)| "+-".contains(*c) && !base[..*at].ends_with(['e', 'E', '+', '-']));
                 let (at, sign) = signs.last()?;
                 let step = number(&base[at + 1..])?;
                 (number(&base[..at])?, if sign == '-' { -step } else { step })

@@ -20,7 +20,11 @@ fn filled() -> Store {
             let odd = if at == 7 { f64::NAN } else { (at % 13) as f64 - weight };
             store.push(&[("__name__", "x"), ("pod", pod), ("k", "1")], at_ms, odd);
             for le in ["0.1", "1", "+Inf"] {
-                store.push(&[("__name__", "x_bucket"), ("pod", pod), ("le", le)], at_ms, counted * le.len() as f64);
+                store.push(
+                    &[("__name__", "x_bucket"), ("pod", pod), ("le", le)],
+                    at_ms,
+                    counted * le.len() as f64,
+                );
             }
         }
         let ends = if at == 100 { f64::from_bits(STALE_BITS) } else { 1.0 };
