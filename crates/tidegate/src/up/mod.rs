@@ -95,6 +95,7 @@ async fn up(args: &Up) -> Result<ExitCode> {
         notes: Arc::clone(&notes),
         counted: BTreeMap::new(),
         in_vain: BTreeMap::new(),
+        failing: BTreeMap::new(),
     };
     fleet.install();
     announce(args, &gateway, &admin)?;

@@ -191,6 +191,19 @@ fn trouble(of: &Loop, machine: Option<&TargetStatus>, target: &Arc<str>) -> Opti
     }
 }
 
+/// By target, the first replica whose last run failed, and why.
+pub(crate) fn failing(status: &Status) -> BTreeMap<Arc<str>, String> {
+    let failed = |target: &TargetStatus| {
+        target.replicas.iter().find_map(|replica| match &replica.state {
+            State::BackOff { why, .. } | State::Failed { why, .. } => {
+                Some((Arc::clone(&target.target), format!("{}: {why}", replica.replica)))
+            }
+            _ => None,
+        })
+    };
+    status.targets.iter().filter_map(failed).collect()
+}
+
 fn state_of(replica: &ReplicaStatus) -> ReplicaState {
     match replica.state {
         State::Pending { .. } => ReplicaState::Pending,
