@@ -15,12 +15,14 @@ pub mod clock;
 pub mod http;
 pub mod process;
 pub mod redis;
+pub mod remote;
 pub mod scrape;
 pub mod series;
 pub mod sources;
 pub mod values;
 
 pub use clock::Clock;
+pub use remote::{Question, Remote};
 pub use scrape::{Endpoint, Scrape, Scraped, Scraper};
 pub use series::Series;
 pub use sources::{Context, Demand, Source, Sources};
