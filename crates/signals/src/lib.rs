@@ -4,6 +4,7 @@
 //! - [`series`] keeps what queries want of those pages, so that `prometheus` triggers are answered
 //!   without a Prometheus;
 //! - [`redis`] reads the length of a list;
+//! - [`tls`] makes the client's side of TLS for all of them;
 //! - [`process`] reads what processes use, for `cpu` and `memory`;
 //! - [`sources`] puts these together: for each signal of a target, what reads it, asked once a tick.
 //!
@@ -19,6 +20,7 @@ pub mod remote;
 pub mod scrape;
 pub mod series;
 pub mod sources;
+pub mod tls;
 pub mod values;
 
 pub use clock::Clock;
