@@ -6,6 +6,7 @@ pub(crate) mod engine;
 mod lint;
 pub(crate) mod load;
 mod replay;
+mod tls;
 pub(crate) mod top;
 pub(crate) mod why;
 

@@ -10,5 +10,7 @@ mod fleet;
 mod gguf;
 mod hold;
 mod llamacpp;
+mod load;
 mod rig;
+mod secure;
 mod swap;

@@ -75,8 +75,13 @@ impl Rig {
     }
 
     fn start(mut command: Command, directory: Arc<TempDir>, more: &[&str]) -> Rig {
+        for listener in ["--gateway-addr", "--admin-addr"] {
+            if !more.contains(&listener) {
+                command.args([listener, "127.0.0.1:0"]);
+            }
+        }
         command
-            .args(["--gateway-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--state-dir"])
+            .arg("--state-dir")
             .arg(directory.path().join("state"))
             .args(more)
             .stdin(Stdio::null())
