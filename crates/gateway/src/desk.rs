@@ -4,7 +4,7 @@
 //! requests goes through their channels; what it says of demand goes out after the lock is given back, in the
 //! order in which it was said: a zero that overtook a one would leave a request waiting for nobody.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,9 +82,9 @@ struct Inner {
     actions: Vec<Action>,
     /// In order of arrival, which is the order pages show them in.
     waiters: BTreeMap<RequestId, Waiter>,
-    endpoints: HashMap<EndpointId, Arc<Endpoint>>,
-    drains: HashMap<EndpointId, Vec<oneshot::Sender<()>>>,
-    targets: HashMap<TargetId, (Arc<str>, Arc<Stats>)>,
+    endpoints: BTreeMap<EndpointId, Arc<Endpoint>>,
+    drains: BTreeMap<EndpointId, Vec<oneshot::Sender<()>>>,
+    targets: BTreeMap<TargetId, (Arc<str>, Arc<Stats>)>,
     next_endpoint: u32,
     next_target: u32,
     /// When the timer task wakes next; `None` when it waits for a call.
@@ -109,9 +109,9 @@ impl Desk {
                 router: Router::new(clock.now()),
                 actions: Vec::new(),
                 waiters: BTreeMap::new(),
-                endpoints: HashMap::new(),
-                drains: HashMap::new(),
-                targets: HashMap::new(),
+                endpoints: BTreeMap::new(),
+                drains: BTreeMap::new(),
+                targets: BTreeMap::new(),
                 next_endpoint: 0,
                 next_target: 0,
                 armed: None,
