@@ -13,7 +13,7 @@ use tidegate_core::route::{Arrival, Priority};
 
 use crate::answer::{self, Problem};
 use crate::clock::span;
-use crate::desk::Fate;
+use crate::desk::{Claim, Fate};
 use crate::forward::{self, Job, Progress};
 use crate::framing::Fields;
 use crate::inbound::Inbound;
@@ -125,12 +125,12 @@ async fn infer(worker: Rc<Worker>, asked: Asked, body: Inbound, ask: Ask) -> Rep
         None => return reject(&worker, &Problem::no_model()),
     };
     let desk = &worker.shared.desk;
-    let (request, priority) = (desk.next_request(), ask.priority);
+    let request = desk.next_request();
     let now = desk.clock().at(arrived);
     let arrival = Arrival {
         request,
         target: target.id,
-        priority,
+        priority: ask.priority,
         tenant: ask.tenant,
         prompt_tokens: u32::try_from(kept.len() / BYTES_PER_TOKEN).unwrap_or(u32::MAX),
         max_tokens: scan.max_tokens,
@@ -138,6 +138,7 @@ async fn infer(worker: Rc<Worker>, asked: Asked, body: Inbound, ask: Ask) -> Rep
         bytes: kept.len(),
         deadline: ask.patience.map(|wait| now + span(wait)),
     };
+    let claim = Claim::of(&arrival);
     // Where the body came with the head, as it nearly always does, now is when the request came.
     let fate = desk.arrive(arrival, if whole { now } else { desk.clock().now() });
     let mut told = Told::new(worker.shared.run, request);
@@ -148,7 +149,7 @@ async fn infer(worker: Rc<Worker>, asked: Asked, body: Inbound, ask: Ask) -> Rep
     if let Some((expected, cold)) = hold {
         told.hold(expected, cold);
     }
-    let ticket = Ticket::new(desk.clone(), request, target.id, priority, fate);
+    let ticket = Ticket::new(desk.clone(), claim, fate);
     let progress = Rc::new(Progress { held: Cell::new(hold.is_some()), streaming: Cell::new(false) });
     let job = Box::new(Job {
         account: Account::new(ticket, target.stats.clone(), arrived),

@@ -161,6 +161,7 @@ impl Watcher {
     fn look_openai(&mut self, mut pass: Bytes) -> Fed {
         // Engines give every choice a finish reason, mostly null; so choices can be counted on the way.
         let mut events = 0;
+        let mut ended_at = self.finished.then_some(0);
         for at in REASON.find_iter(&pass) {
             match string_after_colon(&pass[at + REASON.needle().len()..]) {
                 Some(b"abort" | b"error") => {
@@ -168,7 +169,10 @@ impl Watcher {
                     pass.truncate(cut);
                     return Fed { pass, events, broken: Some(Broken::Aborted) };
                 }
-                Some(_) => self.finished = true,
+                Some(_) => {
+                    self.finished = true;
+                    ended_at.get_or_insert(at);
+                }
                 None => {}
             }
             events += 1;
@@ -179,8 +183,10 @@ impl Watcher {
             events = count_events(&pass).saturating_sub(u32::from(done));
             self.failed |= pass.starts_with(b"data: {\"error\"");
         }
-        if self.finished {
-            self.take_usage(&pass);
+        // Counts stand in the event that ends, or behind it: what came with it is not searched for them.
+        if let Some(at) = ended_at {
+            let from = event_start(&pass, at);
+            self.take_usage(&pass[from..]);
         }
         if done && !self.finished && !self.failed {
             // An engine's own error event, then `[DONE]`, is the engine's answer; nothing at all is not.

@@ -4,9 +4,8 @@ use std::mem::MaybeUninit;
 
 use bytes::{Buf, BytesMut};
 use http::StatusCode;
-use memchr::memmem;
 
-use super::{Decoder, Fields, HEADERS_MAX, Misfit, contains, is_hop, number};
+use super::{Decoder, Fields, HEADERS_MAX, Misfit, contains, end_of_head, is_hop, number};
 
 /// Bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -86,14 +85,14 @@ pub fn head(read: &mut BytesMut) -> Result<Option<Head>, Error> {
         if read[..known] != b"HTTP/1."[..known] {
             return Err(Error::NotHttp);
         }
-        let Some(end) = memmem::find(read, b"\r\n\r\n") else {
+        let Some(end) = end_of_head(read, 0) else {
             return if read.len() > HEAD_BYTES_MAX { Err(Error::HeadTooLarge) } else { Ok(None) };
         };
         if end > HEAD_BYTES_MAX {
             return Err(Error::HeadTooLarge);
         }
-        let head = parse(&read[..end + 4])?;
-        read.advance(end + 4);
+        let head = parse(&read[..end])?;
+        read.advance(end);
         // 100 Continue and its like announce the answer; they are not it.
         if !head.status.is_informational() {
             return Ok(Some(head));

@@ -43,6 +43,14 @@ pub fn is_hop(name: &[u8]) -> bool {
     }
 }
 
+/// Where a head ends that may begin anywhere: after its empty line. What comes before `looked` was searched.
+///
+/// Line by line, for a searcher of substrings takes longer to make than a head to read.
+fn end_of_head(read: &[u8], looked: usize) -> Option<usize> {
+    let mut ends = memchr::memchr_iter(b'\n', &read[looked..]).map(|at| looked + at + 1);
+    ends.find(|end| read[..*end].ends_with(b"\r\n\r\n"))
+}
+
 /// Digits only: `+5` and `0x5` are numbers to some, and lengths to nobody.
 fn number(digits: &[u8]) -> Option<u64> {
     let all = !digits.is_empty() && digits.len() <= 18 && digits.iter().all(u8::is_ascii_digit);

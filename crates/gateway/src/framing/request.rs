@@ -4,9 +4,9 @@ use std::mem::MaybeUninit;
 
 use bytes::{Buf, BytesMut};
 use http::Method;
-use memchr::{memchr, memchr_iter, memmem};
+use memchr::{memchr, memchr_iter};
 
-use super::{Decoder, HEADERS_MAX, contains, is_hop, number, words};
+use super::{Decoder, HEADERS_MAX, contains, end_of_head, is_hop, number, words};
 
 /// Why a client's bytes are no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +69,8 @@ impl Reader {
         visit: impl FnMut(&[u8], &[u8]),
     ) -> Result<Option<Head>, Error> {
         // Some send an empty line after a body; all who read must pass over it.
-        while self.looked == 0 && read.starts_with(b"\r\n") {
+        while read.starts_with(b"\r\n") {
+            self.looked = 0;
             read.advance(2);
         }
         let Some(first) = read.first() else { return Ok(None) };
@@ -77,11 +78,10 @@ impl Reader {
         if !first.is_ascii_alphabetic() && !(*first == b'\r' && read.len() == 1) {
             return Err(Error::NotHttp);
         }
-        let Some(end) = memmem::find(&read[self.looked..], b"\r\n\r\n") else {
-            self.looked = read.len().saturating_sub(3);
+        let Some(end) = end_of_head(read, self.looked) else {
+            self.looked = read.len();
             return if read.len() > self.bytes_max { Err(Error::HeadTooLarge) } else { Ok(None) };
         };
-        let end = self.looked + end + 4;
         self.looked = 0;
         if end > self.bytes_max {
             return Err(Error::HeadTooLarge);
@@ -193,11 +193,10 @@ fn target(raw: &str) -> Option<&str> {
     if raw.starts_with('/') || raw == "*" {
         return Some(raw);
     }
-    let scheme = memmem::find(raw.as_bytes(), b"://")?;
-    if !matches!(raw[..scheme].to_ascii_lowercase().as_str(), "http" | "https") {
+    let (scheme, rest) = raw.split_once("://")?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return None;
     }
-    let rest = &raw[scheme + 3..];
     Some(memchr(b'/', rest.as_bytes()).map_or("/", |slash| &rest[slash..]))
 }
 
