@@ -15,6 +15,7 @@ const IDLE_AGE_MAX: Duration = Duration::from_secs(4);
 
 /// The idle connections of one thread.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "a connection goes in and out with every request: 200 bytes each time")]
 pub(crate) struct Pool {
     idle: BTreeMap<EndpointId, Vec<Box<Upstream>>>,
 }

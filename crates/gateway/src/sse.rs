@@ -21,6 +21,7 @@ const EVENT_BYTES_MAX: usize = 1 << 20;
 // Made once: to make one costs as much as to search a small answer.
 static REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+static ABORT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"abort\""));
 static NEXT_DATA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\ndata:"));
 
 /// How a stream of this kind ends when it is whole.
@@ -258,9 +259,11 @@ fn usages(json: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Whether a whole answer says the engine gave it up.
 #[must_use]
 pub fn is_aborted(json: &[u8]) -> bool {
-    REASON
-        .find_iter(json)
-        .any(|at| matches!(string_after_colon(&json[at + REASON.needle().len()..]), Some(b"abort")))
+    // One search says no to nearly all of them; the word in the text itself has its quotes escaped.
+    ABORT.find(json).is_some()
+        && REASON
+            .find_iter(json)
+            .any(|at| matches!(string_after_colon(&json[at + REASON.needle().len()..]), Some(b"abort")))
 }
 
 /// The numbers of a `usage` object. What else is in it, and whether it is well formed, is the client's business.
@@ -288,6 +291,9 @@ fn counts(object: &[u8]) -> Usage {
                     && let Some(value) = object[i..].trim_ascii_start().strip_prefix(b":")
                 {
                     *place = leading_number(value.trim_ascii_start()).or(*place);
+                    if usage.prompt_tokens.is_some() && usage.output_tokens.is_some() {
+                        break;
+                    }
                 }
             }
             _ => {}

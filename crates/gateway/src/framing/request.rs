@@ -75,7 +75,8 @@ impl Reader {
         }
         let Some(first) = read.first() else { return Ok(None) };
         // Not before its second byte is a line feed known to be one.
-        if !first.is_ascii_alphabetic() && !(*first == b'\r' && read.len() == 1) {
+        let may_begin = first.is_ascii_alphabetic() || (*first == b'\r' && read.len() == 1);
+        if !may_begin {
             return Err(Error::NotHttp);
         }
         let Some(end) = end_of_head(read, self.looked) else {
@@ -137,11 +138,7 @@ impl<'a> Own<'a> {
     fn look(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Error> {
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         match name.len() {
-            4 if is("host") => {
-                if std::mem::replace(&mut self.host, true) {
-                    return Err(Error::BadAddress);
-                }
-            }
+            4 if is("host") => return once(&mut self.host, Error::BadAddress),
             6 if is("expect") => self.expects |= value.eq_ignore_ascii_case(b"100-continue"),
             10 if is("connection") => self.connection(value),
             14 if is("content-length") => {
@@ -150,13 +147,10 @@ impl<'a> Own<'a> {
                     return Err(Error::BadLength);
                 }
             }
-            17 if is("transfer-encoding") => {
-                if !value.trim_ascii().eq_ignore_ascii_case(b"chunked")
-                    || std::mem::replace(&mut self.chunked, true)
-                {
-                    return Err(Error::BadLength);
-                }
+            17 if is("transfer-encoding") && !value.trim_ascii().eq_ignore_ascii_case(b"chunked") => {
+                return Err(Error::BadLength);
             }
+            17 if is("transfer-encoding") => return once(&mut self.chunked, Error::BadLength),
             _ => {}
         }
         Ok(())
@@ -185,6 +179,11 @@ impl<'a> Own<'a> {
             Some(length) => Ok((Decoder::Length(length), self.keep)),
         }
     }
+}
+
+/// Marks what may be there once.
+fn once(seen: &mut bool, error: Error) -> Result<(), Error> {
+    if std::mem::replace(seen, true) { Err(error) } else { Ok(()) }
 }
 
 /// The path of an address. As proxies are asked it may be a whole one, of which only the path counts here.
