@@ -35,6 +35,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("request", wire::request),
     ("sse", wire::sse),
     ("answer", wire::answer),
+    ("client", wire::client),
 ];
 
 /// A manifest: read, lowered, linted; every finding stands inside the file.
