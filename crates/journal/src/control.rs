@@ -8,7 +8,8 @@ use tidegate_core::formula::Compiler;
 use tidegate_core::journal::Snapshot;
 use tidegate_core::scale::{Action, Event, Scaler, Spec, SpecError, State};
 use tidegate_core::time::Time;
-use tidegate_journal::{Journal, Segments};
+
+use crate::{Journal, Segments};
 
 /// Takes down every event and what followed.
 pub trait Recorder {
