@@ -24,6 +24,14 @@ pub trait Recorder {
     /// # Errors
     /// When it cannot be written.
     fn record(&mut self, t: Time, target: &str, event: &Event, actions: &[Action]) -> io::Result<()>;
+
+    /// At the end: writes out what is buffered.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl<S: Segments> Recorder for Journal<S> {
@@ -33,6 +41,10 @@ impl<S: Segments> Recorder for Journal<S> {
 
     fn record(&mut self, t: Time, target: &str, event: &Event, actions: &[Action]) -> io::Result<()> {
         Journal::record(self, t, target, event, actions)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        Journal::finish(self)
     }
 }
 

@@ -8,12 +8,17 @@
 //! - [`engine`]: continuous batching over a KV cache in blocks, one iteration at a time;
 //! - [`profile`]: how long an iteration takes and how much memory there is, for real GPUs and models;
 //! - [`cold_start`]: the phases before the first request;
+//! - [`fleet`]: many engines in simulated time, with nodes, starts, faults and the gateway's own routing;
+//! - [`policy`]: what says how many replicas there are;
 //! - [`trace`]: request logs as published, as one stream of [`trace::TraceRequest`].
 #![forbid(unsafe_code)]
 
 pub mod cold_start;
 pub mod engine;
+pub mod fleet;
+pub mod policy;
 pub mod profile;
+pub mod random;
 pub mod trace;
 
 pub use cold_start::{ColdStart, Phase};

@@ -4,6 +4,9 @@
 //! `ContextTokens`), Mooncake (JSON lines with `input_length`) and BurstGPT (CSV with `Request tokens`).
 
 mod instant;
+mod scaled;
+
+pub use scaled::{BadFactor, Scaled};
 
 use std::io::{self, BufRead};
 

@@ -9,6 +9,7 @@ use tidegate_sim::{ColdStart, Profile};
 pub(crate) fn plain() -> Profile {
     Profile {
         name: "plain".to_owned(),
+        gpus: 1,
         decode_base_ms: 10.0,
         decode_per_seq_ms: 0.0,
         decode_per_context_token_us: 0.0,

@@ -6,6 +6,7 @@ pub(crate) mod engine;
 mod lint;
 pub(crate) mod load;
 mod replay;
+pub(crate) mod simulate;
 pub(crate) mod top;
 pub(crate) mod why;
 
@@ -26,6 +27,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Why(args) => why::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Decide(args) => decide::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Crds => {
