@@ -10,6 +10,7 @@
 //! - [`cold_start`]: the phases before the first request;
 //! - [`fleet`]: many engines in simulated time, with nodes, starts, faults and the gateway's own routing;
 //! - [`policy`]: what says how many replicas there are;
+//! - [`score`]: what no policy can do better than, and how near one comes;
 //! - [`trace`]: request logs as published, as one stream of [`trace::TraceRequest`].
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ pub mod fleet;
 pub mod policy;
 pub mod profile;
 pub mod random;
+pub mod score;
 pub mod trace;
 
 pub use cold_start::{ColdStart, Phase};

@@ -189,6 +189,7 @@ impl World<'_> {
             output_tokens,
         };
         self.measures.answered(&answered);
+        self.arrived.answered += 1;
         self.arrived.output_tokens += u64::from(output_tokens);
         if let Some(replica) = self.replicas.get_mut(&number) {
             replica.finished += 1;

@@ -61,7 +61,8 @@ impl Bin {
             below += count;
             f64::from(below) >= rank
         })?;
-        (all > 0).then(|| 0.001 * libm::pow(2.0, bucket as f64 / 2.0))
+        // The middle of the bucket, by ratio.
+        (all > 0).then(|| 0.001 * libm::pow(2.0, (bucket as f64 - 0.5) / 2.0))
     }
 
     fn join(&mut self, later: &Bin) {

@@ -4,7 +4,8 @@ use std::fmt;
 
 use tidegate_manifest::{Manifests, Target};
 
-use super::{Fixed, Keda, Policy};
+use super::{Aibrix, Fixed, Keda, Kpa, KubeAi, Policy, Ray, Wva, aibrix, kpa, kubeai, ray};
+use crate::fleet::Setup;
 
 /// A policy that somebody asked for by name.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,6 +16,16 @@ pub enum Choice {
     Live,
     /// Always so many.
     Fixed(u32),
+    /// Knative's, with concurrency a replica.
+    Kpa(f64),
+    /// AIBrix' APA, with a share of the KV cache.
+    Aibrix(f64),
+    /// KubeAI's, with active requests a replica.
+    KubeAi(f64),
+    /// Ray Serve's, with ongoing requests a replica.
+    Ray(f64),
+    /// llm-d's.
+    Wva,
 }
 
 /// A name that is none, or a policy that cannot be made.
@@ -49,7 +60,14 @@ pub enum Error {
 }
 
 /// What there is, with the settings each takes.
-pub const KNOWN: &[&str] = &["keda", "live", "fixed:N"];
+pub const KNOWN: &[&str] = &["keda", "live", "fixed:N", "kpa[:CONCURRENCY]", "aibrix[:KV_SHARE]", "kubeai[:REQUESTS]", "ray[:REQUESTS]", "wva"];
+
+const NUMBER: &str = "a number above 0";
+
+fn number(setting: Option<&str>, default: f64) -> Option<f64> {
+    let Some(setting) = setting else { return Some(default) };
+    setting.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0)
+}
 
 impl Choice {
     /// A policy by its name, with its setting behind a colon where it has one.
@@ -70,16 +88,31 @@ impl Choice {
                 let count = setting.and_then(|setting| setting.parse().ok());
                 count.map(Choice::Fixed).ok_or_else(|| bad("a number of replicas, as in fixed:8"))
             }
+            ("kpa", setting) => Ok(Choice::Kpa(number(setting, kpa::TARGET).ok_or_else(|| bad(NUMBER))?)),
+            ("aibrix", setting) => {
+                Ok(Choice::Aibrix(number(setting, aibrix::TARGET).ok_or_else(|| bad(NUMBER))?))
+            }
+            ("kubeai", setting) => {
+                Ok(Choice::KubeAi(number(setting, kubeai::TARGET).ok_or_else(|| bad(NUMBER))?))
+            }
+            ("ray", setting) => Ok(Choice::Ray(number(setting, ray::TARGET).ok_or_else(|| bad(NUMBER))?)),
+            ("wva", None) => Ok(Choice::Wva),
+            ("wva", Some(_)) => Err(bad("empty: it learns its capacity")),
             ("keda" | "live", Some(_)) => Err(bad("empty: its settings are the manifest's")),
             _ => Err(Error::Unknown { name: text.to_owned() }),
         }
     }
 
-    /// Makes the policy. `rules` are the target and the manifests it stands in, where there are any.
+    /// Makes the policy for a world of this set-up. `rules` are the target and the manifests it stands in, where there are any.
     ///
     /// # Errors
     /// When it needs rules and there are none, or they do not compile.
-    pub fn policy(&self, rules: Option<(&Target, &Manifests)>) -> Result<Box<dyn Policy>, Error> {
+    pub fn policy(
+        &self,
+        setup: &Setup,
+        rules: Option<(&Target, &Manifests)>,
+    ) -> Result<Box<dyn Policy>, Error> {
+        let bounds = (rules.map_or(1, |(target, _)| target.spec.min), setup.max);
         let needed = || rules.ok_or_else(|| Error::NoManifest { policy: self.to_string() });
         Ok(match *self {
             Choice::Keda => {
@@ -91,6 +124,11 @@ impl Choice {
                 Box::new(Keda::live(target, manifests, 0)?)
             }
             Choice::Fixed(replicas) => Box::new(Fixed::new(replicas)),
+            Choice::Kpa(target) => Box::new(Kpa::new(target, bounds)),
+            Choice::Aibrix(target) => Box::new(Aibrix::new(target, bounds)),
+            Choice::KubeAi(target) => Box::new(KubeAi::new(target, bounds)),
+            Choice::Ray(target) => Box::new(Ray::new(target, bounds)),
+            Choice::Wva => Box::new(Wva::new(setup.profile.block_tokens, bounds)),
         })
     }
 }
@@ -101,6 +139,11 @@ impl fmt::Display for Choice {
             Choice::Keda => f.write_str("keda"),
             Choice::Live => f.write_str("live"),
             Choice::Fixed(replicas) => write!(f, "fixed:{replicas}"),
+            Choice::Kpa(target) => write!(f, "kpa:{target}"),
+            Choice::Aibrix(target) => write!(f, "aibrix:{target}"),
+            Choice::KubeAi(target) => write!(f, "kubeai:{target}"),
+            Choice::Ray(target) => write!(f, "ray:{target}"),
+            Choice::Wva => f.write_str("wva"),
         }
     }
 }

@@ -4,15 +4,26 @@
 //! policy decides when it looks, and sees the world as it is at that instant; whatever delays its original
 //! has (scrapes, polls, windows), it keeps to itself.
 
+mod aibrix;
 mod choice;
 mod fixed;
 mod keda;
+mod kpa;
+mod kubeai;
 mod page;
+mod ray;
 mod sources;
+mod window;
+mod wva;
 
+pub use aibrix::Aibrix;
 pub use choice::{Choice, Error as ChoiceError, KNOWN};
 pub use fixed::Fixed;
 pub use keda::{Beat, Keda};
+pub use kpa::Kpa;
+pub use kubeai::KubeAi;
+pub use ray::Ray;
+pub use wva::Wva;
 
 use std::io;
 
@@ -58,7 +69,9 @@ pub struct Arrived {
     pub requests: u64,
     /// Tokens of their prompts.
     pub prompt_tokens: u64,
-    /// Tokens written for those that ended.
+    /// Of them, those that were answered.
+    pub answered: u64,
+    /// Tokens written for these.
     pub output_tokens: u64,
 }
 
@@ -131,4 +144,36 @@ pub trait Policy {
 pub(crate) fn next_of(now: Time, every: tidegate_core::time::Span) -> Time {
     let every = every.as_micros().max(1);
     Time::from_micros((now.as_micros().div_euclid(every) + 1) * every)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A world with so many replicas and requests under way.
+    pub(crate) fn seen(wanted: u32, ready: u32, requests: u32) -> Seen<'static> {
+        let in_flight = if ready > 0 { requests } else { 0 };
+        Seen {
+            wanted,
+            ready,
+            starting: wanted - ready,
+            demand: Demand { waiting: requests - in_flight, in_flight, ..Demand::default() },
+            arrived: Arrived::default(),
+            replicas: &[],
+            starts_s: &[],
+        }
+    }
+
+    /// Looks every second; what it wanted when.
+    pub(crate) fn play(
+        policy: &mut dyn Policy,
+        seconds: std::ops::RangeInclusive<i64>,
+        world: impl Fn(i64) -> Seen<'static>,
+    ) -> Vec<(i64, u32)> {
+        let looks = seconds.filter_map(|second| {
+            let wanted = policy.look(Time::from_secs(second), &world(second)).unwrap()?;
+            Some((second, wanted.replicas))
+        });
+        looks.collect()
+    }
 }

@@ -1,6 +1,7 @@
 //! One module a command.
 
 mod admin;
+pub(crate) mod compare;
 mod decide;
 pub(crate) mod engine;
 mod lint;
@@ -28,6 +29,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Top(args) => top::run(&args),
         Command::Decide(args) => decide::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Crds => {

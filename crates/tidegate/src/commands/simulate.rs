@@ -1,8 +1,8 @@
 //! `tidegate simulate`: a trace through a manifest, in simulated time.
 
-mod input;
-mod page;
-mod show;
+pub(crate) mod input;
+pub(crate) mod page;
+pub(crate) mod show;
 
 use std::fs;
 use std::io::{self, Write};
@@ -29,7 +29,7 @@ use input::{Requests, Rules};
 #[command(verbatim_doc_comment)]
 pub(crate) struct SimulateArgs {
     /// What says how many replicas there are: keda (the manifest's rules as KEDA and HPA run them), live (as
-    /// `tidegate up` runs them), fixed:N.
+    /// `tidegate up` runs them), fixed:N, kpa:CONCURRENCY, aibrix:KV_SHARE, kubeai:REQUESTS, ray:REQUESTS, wva.
     #[arg(long, value_name = "NAME", default_value = "keda", value_parser = policy)]
     policy: Choice,
     #[command(flatten)]
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<ExitCode> {
         (Some(directory), Some(rules)) if matches!(args.policy, Choice::Keda | Choice::Live) => {
             rules.recorded(args.policy, directory)?
         }
-        _ => args.policy.policy(rules.as_ref().map(Rules::of_target))?,
+        _ => args.policy.policy(&setup, rules.as_ref().map(Rules::of_target))?,
     };
     let (outcome, wall_s) = play(&args.what, &setup, &mut *policy)?;
     for remark in &outcome.remarks {
@@ -132,7 +132,7 @@ fn policy(text: &str) -> Result<Choice, String> {
     Choice::parse(text).map_err(|error| error.to_string())
 }
 
-fn above_zero(text: &str) -> Result<f64, String> {
+pub(crate) fn above_zero(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
     number.ok_or_else(|| "write a number above 0".to_owned())
 }
