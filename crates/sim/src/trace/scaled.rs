@@ -116,3 +116,34 @@ impl<I: Iterator<Item = Result<TraceRequest, Error>>> Iterator for Scaled<I> {
         if sooner { self.later.pop().map(|Reverse(copy)| Ok(copy.request)) } else { self.ahead.take().map(Ok) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn played(factor: f64) -> Vec<TraceRequest> {
+        let source = (0..20_000).map(|n| {
+            Ok(TraceRequest { at: Span::from_micros(n * 100_000), prompt_tokens: 7, ..TraceRequest::default() })
+        });
+        Scaled::new(source, factor, 3).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn a_factor_multiplies_every_part_of_the_trace_alike() {
+        for factor in [0.3, 1.0, 2.5] {
+            let requests = played(factor);
+            assert!(requests.is_sorted_by_key(|request| request.at));
+            let early = requests.iter().filter(|request| request.at < Span::from_secs(1_000)).count() as f64;
+            let late = requests.len() as f64 - early;
+            assert!((early / (10_000.0 * factor) - 1.0).abs() < 0.05, "{factor}: {early}");
+            assert!((late / (10_000.0 * factor) - 1.0).abs() < 0.05, "{factor}: {late}");
+        }
+    }
+
+    #[test]
+    fn factors_that_mean_nothing_are_refused() {
+        for factor in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(Scaled::new(std::iter::empty(), factor, 1).is_err(), "{factor}");
+        }
+    }
+}

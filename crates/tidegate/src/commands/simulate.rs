@@ -51,9 +51,16 @@ pub(crate) struct What {
     /// The target among those of the manifests, as namespace/name, where there are several.
     #[arg(long, value_name = "NAME")]
     pub(crate) target: Option<String>,
-    /// A trace: Azure LLM CSV, Mooncake JSON lines, BurstGPT CSV; each also gzipped.
-    #[arg(long, value_name = "FILE")]
+    /// A trace: Azure LLM CSV, Mooncake JSON lines, BurstGPT CSV; each also gzipped. Or a directory with
+    /// ServeGen's tables (*_clients.csv, *_input_tokens_pdf.csv, *_output_tokens_pdf.csv).
+    #[arg(long, value_name = "FILE|DIR")]
     pub(crate) trace: PathBuf,
+    /// Begin at this second of the trace.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = not_negative)]
+    pub(crate) from_s: f64,
+    /// Play so many seconds of it.
+    #[arg(long, value_name = "SECONDS", value_parser = above_zero)]
+    pub(crate) for_s: Option<f64>,
     /// So many times the trace's requests, in the same shape.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = above_zero)]
     pub(crate) scale: f64,

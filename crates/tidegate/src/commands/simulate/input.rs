@@ -13,7 +13,9 @@ use tidegate_journal::{Journal, manifest_hash};
 use tidegate_manifest::{Manifests, Severity, Target, load, lower};
 use tidegate_sim::fleet::{Fleet, Setup};
 use tidegate_sim::policy::{Choice, Keda, Policy};
-use tidegate_sim::trace::{Error, Scaled, Trace, TraceRequest};
+use tidegate_sim::trace::{
+    Error, Lengths, Part, Scaled, ServeGen, Spread, Stretch, Trace, TraceRequest,
+};
 use tidegate_sim::Profile;
 
 use super::What;
@@ -123,30 +125,38 @@ fn text(path: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// The requests of a trace file as they come, scaled.
+/// The requests of a trace as they come, scaled.
 pub(crate) struct Requests {
     requests: Box<dyn Iterator<Item = Result<TraceRequest, Error>>>,
     read: Arc<AtomicU64>,
     length: Option<u64>,
 }
 
+type Boxed = Box<dyn Iterator<Item = Result<TraceRequest, Error>>>;
+
 impl Requests {
     /// Opens the trace; a gzipped one by its first two bytes.
     pub(crate) fn open(what: &What) -> Result<Requests> {
-        let name = || format!("cannot read the trace {}", what.trace.display());
-        let file = File::open(&what.trace).with_context(name)?;
-        let length = fs::metadata(&what.trace).ok().map(|data| data.len());
         let read = Arc::new(AtomicU64::new(0));
-        let mut reader = BufReader::new(Counted { file, read: Arc::clone(&read) });
-        let zipped = reader.fill_buf().with_context(name)?.starts_with(&[0x1f, 0x8b]);
-        let reader: Box<dyn BufRead> =
-            if zipped { Box::new(BufReader::new(MultiGzDecoder::new(reader))) } else { Box::new(reader) };
-        let trace = Trace::open(reader).with_context(name)?;
-        let requests: Box<dyn Iterator<Item = _>> = if (what.scale - 1.0).abs() < f64::EPSILON {
-            Box::new(trace)
-        } else {
-            Box::new(Scaled::new(trace, what.scale, what.seed)?)
-        };
+        if what.trace.is_dir() {
+            return Ok(Requests { requests: tables(what)?, read, length: None });
+        }
+        let name = || format!("cannot read the trace {}", what.trace.display());
+        let length = fs::metadata(&what.trace).ok().map(|data| data.len());
+        let trace = Trace::open(unzipped(&what.trace, &read).with_context(name)?).with_context(name)?;
+        let coarse = trace.is_coarse();
+        let mut requests: Boxed = Box::new(trace);
+        if coarse {
+            requests = Box::new(Spread::new(requests));
+        }
+        if what.from_s > 0.0 || what.for_s.is_some() {
+            let span = |seconds: f64| Span::try_from_secs_f64(seconds).context("a time is out of range");
+            let until = what.for_s.map(|for_s| span(what.from_s + for_s)).transpose()?;
+            requests = Box::new(Stretch::new(requests, span(what.from_s)?, until));
+        }
+        if (what.scale - 1.0).abs() > f64::EPSILON {
+            requests = Box::new(Scaled::new(requests, what.scale, what.seed)?);
+        }
         Ok(Requests { requests, read, length })
     }
 
@@ -167,6 +177,39 @@ impl Iterator for Requests {
     fn next(&mut self) -> Option<Self::Item> {
         self.requests.next()
     }
+}
+
+/// ServeGen's tables in a directory.
+fn tables(what: &What) -> Result<Boxed> {
+    let name = || format!("cannot read ServeGen's tables in {}", what.trace.display());
+    let unread = Arc::new(AtomicU64::new(0));
+    let open = |end: &str| -> Result<Box<dyn BufRead>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&what.trace).with_context(name)? {
+            let path = entry.with_context(name)?.path();
+            let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if file.strip_suffix(".gz").unwrap_or(&file).ends_with(end) {
+                found.push(path);
+            }
+        }
+        match found.as_slice() {
+            [path] => Ok(unzipped(path, &unread).with_context(name)?),
+            _ => bail!("{}: {} files end in {end}; there must be one", name(), found.len()),
+        }
+    };
+    let prompts = Lengths::read(open("_input_tokens_pdf.csv")?).with_context(name)?;
+    let outputs = Lengths::read(open("_output_tokens_pdf.csv")?).with_context(name)?;
+    // Past the table's end nobody sends anything.
+    let part = Part { from_s: what.from_s, for_s: what.for_s.unwrap_or(1e12), factor: what.scale };
+    let made = ServeGen::read(open("_clients.csv")?, prompts, outputs, part, what.seed).with_context(name)?;
+    Ok(Box::new(made))
+}
+
+fn unzipped(path: &Path, read: &Arc<AtomicU64>) -> io::Result<Box<dyn BufRead>> {
+    let file = File::open(path)?;
+    let mut reader = BufReader::new(Counted { file, read: Arc::clone(read) });
+    let zipped = reader.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+    Ok(if zipped { Box::new(BufReader::new(MultiGzDecoder::new(reader))) } else { Box::new(reader) })
 }
 
 /// A file that counts what was read of it, for the progress bar.
