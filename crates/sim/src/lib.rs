@@ -11,7 +11,8 @@
 //! - [`fleet`]: many engines in simulated time, with nodes, starts, faults and the gateway's own routing;
 //! - [`policy`]: what says how many replicas there are;
 //! - [`score`]: what no policy can do better than, and how near one comes;
-//! - [`trace`]: request logs as published, as one stream of [`trace::TraceRequest`].
+//! - [`trace`]: request logs as published, as one stream of [`trace::TraceRequest`];
+//! - [`tune`]: settings of a manifest to be tried.
 #![forbid(unsafe_code)]
 
 pub mod cold_start;
@@ -22,6 +23,7 @@ pub mod profile;
 pub mod random;
 pub mod score;
 pub mod trace;
+pub mod tune;
 
 pub use cold_start::{ColdStart, Phase};
 pub use engine::{Engine, Finish, Finished, Outputs, Prefix, Request, Stats};

@@ -9,7 +9,7 @@ use tidegate_sim::random::Random;
 use tidegate_sim::trace::{Error, TraceRequest};
 use tidegate_sim::{ColdStart, Profile};
 
-const REQUESTS: u64 = 60_000;
+const REQUESTS: u64 = 40_000;
 /// Tokens of a mean answer, of four milliseconds each: a service of one second.
 const MEAN_TOKENS: f64 = 250.0;
 /// Half an iteration until the next begins, and one for the first token.
