@@ -70,6 +70,10 @@ impl Setting {
     pub fn applied(&self, target: &Target) -> Target {
         let mut target = target.clone();
         for signal in &mut target.spec.signals {
+            // A cron's goal is one replica for each it names, and no threshold.
+            if target.crons.iter().any(|cron| *cron.signal == *signal.name) {
+                continue;
+            }
             if let Metric::External(goal) = &mut signal.metric {
                 *goal = match *goal {
                     Goal::AverageValue(amount) => Goal::AverageValue(scaled(amount, self.threshold)),

@@ -41,11 +41,7 @@ fn setup(start_s: f64) -> Setup {
     setup
 }
 
-fn play(
-    setup: &Setup,
-    requests: Vec<Result<TraceRequest, Error>>,
-    policy: &mut dyn Policy,
-) -> Outcome {
+fn play(setup: &Setup, requests: Vec<Result<TraceRequest, Error>>, policy: &mut dyn Policy) -> Outcome {
     let outcome = fleet::run(setup, requests, policy, &mut |_| {}).expect("it runs");
     assert!(outcome.little.holds(), "{:?}", outcome.little);
     outcome

@@ -124,5 +124,9 @@ fn a_name_no_simulated_engine_writes_is_told() {
     let manifests = load(&[Source::new("chat.yaml", text)]);
     let target = lower(&manifests).targets.into_iter().next().unwrap();
     let outcome = play(&mut Keda::stack(&target, &manifests, 0).unwrap());
-    assert!(outcome.remarks.iter().any(|remark| remark.contains("num_requests_walking")), "{:?}", outcome.remarks);
+    assert!(
+        outcome.remarks.iter().any(|remark| remark.contains("num_requests_walking")),
+        "{:?}",
+        outcome.remarks
+    );
 }

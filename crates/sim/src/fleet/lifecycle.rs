@@ -322,7 +322,8 @@ impl World<'_> {
         if !pool.spot || pool.losses_per_hour <= 0.0 || !self.watched.insert(node) {
             return;
         }
-        let lives = Random::of(self.setup.seed, NODE, u64::from(node)).exponential(3_600.0 / pool.losses_per_hour);
+        let lives =
+            Random::of(self.setup.seed, NODE, u64::from(node)).exponential(3_600.0 / pool.losses_per_hour);
         let lost = at + span(lives.min(1e9));
         let notice = (lost - span(pool.notice_s)).max(at);
         self.agenda.put(notice, What::Notice(node));

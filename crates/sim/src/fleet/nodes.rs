@@ -74,8 +74,8 @@ pub(super) struct Nodes {
 impl Nodes {
     pub(super) fn new(pools: &[Pool]) -> Nodes {
         let mut nodes = Nodes { pools: pools.to_vec(), nodes: BTreeMap::new(), next: 0 };
-        for pool in 0..pools.len() {
-            for _ in 0..pools[pool].nodes_min {
+        for (pool, kind) in pools.iter().enumerate() {
+            for _ in 0..kind.nodes_min {
                 nodes.add(pool, true, Time::ORIGIN);
             }
         }

@@ -104,8 +104,8 @@ impl World<'_> {
         let Some(live) = self.lives.get(request.0) else { return };
         let (prompt_tokens, output_tokens) = (live.request.prompt_tokens, live.request.output_tokens);
         let hashes = live.request.hash_ids.as_slice();
-        let prefix = (!hashes.is_empty())
-            .then(|| Prefix { hashes: hashes.into(), tokens_per_hash: TOKENS_PER_HASH });
+        let prefix =
+            (!hashes.is_empty()).then(|| Prefix { hashes: hashes.into(), tokens_per_hash: TOKENS_PER_HASH });
         let Some(replica) = self.replicas.get_mut(&endpoint.0) else { return };
         let Some(engine) = &mut replica.engine else { return };
         let asked =

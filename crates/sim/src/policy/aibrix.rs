@@ -71,9 +71,9 @@ impl Policy for Aibrix {
     fn look(&mut self, now: Time, seen: &Seen<'_>) -> Result<Option<Wanted>, Error> {
         self.next = next_of(now, RESYNC);
         let ready = seen.replicas.iter().filter(|replica| replica.ready);
-        let used = ready.clone().map(|replica| {
-            replica.stats.kv_blocks_used as f64 / replica.stats.kv_blocks_total.max(1) as f64
-        });
+        let used = ready
+            .clone()
+            .map(|replica| replica.stats.kv_blocks_used as f64 / replica.stats.kv_blocks_total.max(1) as f64);
         if seen.ready > 0 {
             self.usage.push(now, used.sum::<f64>() / f64::from(seen.ready));
         }
@@ -91,7 +91,8 @@ impl Policy for Aibrix {
             return Ok(None);
         }
         self.changed = Some(now);
-        let because = format!("{:.0} % of the KV cache in use, {:.0} % wanted", usage * 1e2, self.target * 1e2);
+        let because =
+            format!("{:.0} % of the KV cache in use, {:.0} % wanted", usage * 1e2, self.target * 1e2);
         Ok(Some(Wanted { replicas, because }))
     }
 }
@@ -103,7 +104,8 @@ mod tests {
     #[test]
     fn the_published_formula_with_its_limits_and_its_dead_band() {
         let apa = Aibrix::new(0.5, (1, 100));
-        let cases = [(4, 0.9, 8), (4, 0.7, 6), (4, 0.54, 4), (4, 0.46, 4), (4, 0.4, 4), (4, 0.3, 3), (4, 0.1, 2)];
+        let cases =
+            [(4, 0.9, 8), (4, 0.7, 6), (4, 0.54, 4), (4, 0.46, 4), (4, 0.4, 4), (4, 0.3, 3), (4, 0.1, 2)];
         for (ready, usage, desired) in cases {
             assert_eq!(apa.desired(ready, usage), desired, "{ready} at {usage}");
         }

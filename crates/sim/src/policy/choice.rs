@@ -60,7 +60,16 @@ pub enum Error {
 }
 
 /// What there is, with the settings each takes.
-pub const KNOWN: &[&str] = &["keda", "live", "fixed:N", "kpa[:CONCURRENCY]", "aibrix[:KV_SHARE]", "kubeai[:REQUESTS]", "ray[:REQUESTS]", "wva"];
+pub const KNOWN: &[&str] = &[
+    "keda",
+    "live",
+    "fixed:N",
+    "kpa[:CONCURRENCY]",
+    "aibrix[:KV_SHARE]",
+    "kubeai[:REQUESTS]",
+    "ray[:REQUESTS]",
+    "wva",
+];
 
 const NUMBER: &str = "a number above 0";
 

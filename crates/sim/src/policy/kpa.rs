@@ -133,7 +133,10 @@ mod tests {
     #[test]
     fn the_stable_mean_over_the_target_is_what_it_wants() {
         let mut kpa = Kpa::new(10.0, (0, 100));
-        assert_eq!(play(&mut kpa, 0..=70, |_| seen(2, 2, 15)), [(0, 2)].into_iter().skip(1).collect::<Vec<_>>());
+        assert_eq!(
+            play(&mut kpa, 0..=70, |_| seen(2, 2, 15)),
+            [(0, 2)].into_iter().skip(1).collect::<Vec<_>>()
+        );
         let mut kpa = Kpa::new(10.0, (0, 100));
         let changes = play(&mut kpa, 0..=70, |_| seen(3, 3, 15));
         assert_eq!(changes.first(), Some(&(0, 2)), "15 / 10 are 2, and not less than half of 3");

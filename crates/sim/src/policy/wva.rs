@@ -98,8 +98,10 @@ impl Policy for Wva {
         let balance = Wva::balance(capacity, demand, seen.ready, seen.starting);
         let count = (i64::from(seen.ready + seen.starting) + balance).clamp(0, i64::from(u32::MAX)) as u32;
         let replicas = count.clamp(self.bounds.0, self.bounds.1);
-        let because =
-            format!("{demand:.0} tokens wanted, {capacity:.0} a replica, {} ready, {} starting", seen.ready, seen.starting);
+        let because = format!(
+            "{demand:.0} tokens wanted, {capacity:.0} a replica, {} ready, {} starting",
+            seen.ready, seen.starting
+        );
         self.published = Some((replicas, because));
         Ok(acted)
     }

@@ -105,7 +105,8 @@ mod tests {
         };
         let request = TraceRequest { prompt_tokens: 1_000, output_tokens: 100, ..TraceRequest::default() };
         let open = || -> Result<super::super::Requests<'static>, trace::Error> {
-            let request = TraceRequest { prompt_tokens: 1_000, output_tokens: 100, ..TraceRequest::default() };
+            let request =
+                TraceRequest { prompt_tokens: 1_000, output_tokens: 100, ..TraceRequest::default() };
             Ok(Box::new(std::iter::once(Ok(request))))
         };
         // 100,000 tokens of cache hold 95.2 sequences of 1,050; 10 ms and 100 · (10 / 95.2 + 0.1) ms.

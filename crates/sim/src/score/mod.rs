@@ -139,18 +139,16 @@ pub fn bounds(
         Some((outcome, plan)) => {
             let end = Time::ORIGIN + fluid.span;
             let lead = Span::try_from_secs_f64(setup.start.total_s()).unwrap_or(Span::ZERO);
-            let replica_s = with_lead_time(plan.steps(), end, lead);
-            let o3 = Bound { gpu_hours: replica_s * gpus / 3_600.0, ..bound(outcome) };
+            // What leads and bridges cost beyond what O2 pays; its drains are in O2's own figure.
+            let more_s =
+                with_lead_time(plan.steps(), end, lead) - with_lead_time(plan.steps(), end, Span::ZERO);
+            let o3 = Bound { gpu_hours: outcome.gpu_hours + more_s * gpus / 3_600.0, ..bound(outcome) };
             (bound(outcome), o3)
         }
         // Where no such plan is good enough, the fixed count is the best that is known.
         None => (fixed_bound, fixed_bound),
     };
-    let o1 = Bound {
-        gpu_hours: fluid.replica_s * gpus / 3_600.0,
-        slo_attainment: None,
-        replicas_max: None,
-    };
+    let o1 = Bound { gpu_hours: fluid.replica_s * gpus / 3_600.0, slo_attainment: None, replicas_max: None };
     Ok(Bounds { o1, o2, o3, fixed: fixed_bound })
 }
 

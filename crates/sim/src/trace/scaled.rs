@@ -110,10 +110,15 @@ impl<I: Iterator<Item = Result<TraceRequest, Error>>> Iterator for Scaled<I> {
             self.later.clear();
             return Some(Err(error));
         }
-        let sooner = self.later.peek().is_some_and(|Reverse(copy)| {
-            self.ahead.as_ref().is_none_or(|ahead| copy.request.at < ahead.at)
-        });
-        if sooner { self.later.pop().map(|Reverse(copy)| Ok(copy.request)) } else { self.ahead.take().map(Ok) }
+        let sooner = self
+            .later
+            .peek()
+            .is_some_and(|Reverse(copy)| self.ahead.as_ref().is_none_or(|ahead| copy.request.at < ahead.at));
+        if sooner {
+            self.later.pop().map(|Reverse(copy)| Ok(copy.request))
+        } else {
+            self.ahead.take().map(Ok)
+        }
     }
 }
 
@@ -123,7 +128,11 @@ mod tests {
 
     fn played(factor: f64) -> Vec<TraceRequest> {
         let source = (0..20_000).map(|n| {
-            Ok(TraceRequest { at: Span::from_micros(n * 100_000), prompt_tokens: 7, ..TraceRequest::default() })
+            Ok(TraceRequest {
+                at: Span::from_micros(n * 100_000),
+                prompt_tokens: 7,
+                ..TraceRequest::default()
+            })
         });
         Scaled::new(source, factor, 3).unwrap().collect::<Result<_, _>>().unwrap()
     }

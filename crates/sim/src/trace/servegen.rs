@@ -154,7 +154,9 @@ impl ServeGen {
             }
             table.push((row.client, behaviour(&row).map_err(|what| refuse(line, what))?));
         }
-        table.sort_by(|a, b| (a.0, a.1.from_s).partial_cmp(&(b.0, b.1.from_s)).unwrap_or(std::cmp::Ordering::Equal));
+        table.sort_by(|a, b| {
+            (a.0, a.1.from_s).partial_cmp(&(b.0, b.1.from_s)).unwrap_or(std::cmp::Ordering::Equal)
+        });
         let mut made = ServeGen {
             clients: Vec::new(),
             next: BinaryHeap::new(),
@@ -209,8 +211,7 @@ impl Behaviour {
     /// Gamma with a shape one higher, and a Weibull gap the `1/k`-th power of a Gamma one of shape `1 + 1/k`.
     fn gap(&self, random: &mut Random, first: bool) -> f64 {
         let shape = self.shape;
-        let scale =
-            if self.weibull { 1.0 / libm::tgamma(1.0 + 1.0 / shape) } else { 1.0 / shape };
+        let scale = if self.weibull { 1.0 / libm::tgamma(1.0 + 1.0 / shape) } else { 1.0 / shape };
         match (first, self.weibull) {
             (false, true) => random.weibull(shape, scale),
             (false, false) => random.gamma(shape, scale),
@@ -305,7 +306,9 @@ mod tests {
     fn bad_tables_are_refused_with_their_line() {
         let lengths = || Lengths::read(OUTPUTS.as_bytes()).unwrap();
         let part = Part { from_s: 0.0, for_s: 1e6, factor: 1.0 };
-        for (line, bad) in [(2, "0,0,-1,1,Gamma,1,1"), (2, "0,0,1,1,Cauchy,1,1"), (2, "0,0,1,1,Gamma,0,1"), (2, "0,x,1")] {
+        for (line, bad) in
+            [(2, "0,0,-1,1,Gamma,1,1"), (2, "0,0,1,1,Cauchy,1,1"), (2, "0,0,1,1,Gamma,0,1"), (2, "0,x,1")]
+        {
             let text = format!("client,t_s,rate_rps,iat_cv,pattern,shape,scale\n{bad}\n");
             let error = ServeGen::read(text.as_bytes(), lengths(), lengths(), part, 1).unwrap_err();
             assert!(error.to_string().starts_with(&format!("line {line}:")), "{error}");

@@ -45,9 +45,15 @@ impl<I: Iterator<Item = Result<TraceRequest, Error>>> Spread<I> {
                 }
             }
         }
+        // Never past the next instant: times that are not so coarse stay in order.
+        let next_us = self
+            .ahead
+            .as_ref()
+            .map_or(QUANTUM_US, |ahead| ahead.at.as_micros().saturating_sub(at.as_micros()));
+        let room_us = QUANTUM_US.min(next_us).max(0);
         let count = self.ready.len() as i64;
         for (place, request) in (0..).zip(&mut self.ready) {
-            request.at = at + Span::from_micros(QUANTUM_US * (2 * place + 1) / (2 * count));
+            request.at = at + Span::from_micros(room_us * (2 * place + 1) / (2 * count));
         }
     }
 

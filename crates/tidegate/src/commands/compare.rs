@@ -243,7 +243,12 @@ fn text(compared: &Compared) -> String {
             seconds(row.ttft_p95_s.mean),
             count(row.gpu_hours.mean),
             count(row.gpu_hours.half_width),
-            format!("{}{} ± {}", if more.mean < 0.0 { "" } else { "+" }, count(more.mean), count(more.half_width)),
+            format!(
+                "{}{} ± {}",
+                if more.mean < 0.0 { "" } else { "+" },
+                count(more.mean),
+                count(more.half_width)
+            ),
             row.replicas_max.to_string(),
             count(row.scale_actions.mean),
             count(row.starts_wasted.mean),

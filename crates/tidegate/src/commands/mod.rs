@@ -9,6 +9,7 @@ pub(crate) mod load;
 mod replay;
 pub(crate) mod simulate;
 pub(crate) mod top;
+pub(crate) mod tune;
 pub(crate) mod why;
 
 use std::io::{self, Write};
@@ -30,6 +31,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Decide(args) => decide::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Crds => {

@@ -11,12 +11,10 @@ use flate2::bufread::MultiGzDecoder;
 use tidegate_core::time::Span;
 use tidegate_journal::{Journal, manifest_hash};
 use tidegate_manifest::{Manifests, Severity, Target, load, lower};
+use tidegate_sim::Profile;
 use tidegate_sim::fleet::{Fleet, Setup};
 use tidegate_sim::policy::{Choice, Keda, Policy};
-use tidegate_sim::trace::{
-    Error, Lengths, Part, Scaled, ServeGen, Spread, Stretch, Trace, TraceRequest,
-};
-use tidegate_sim::Profile;
+use tidegate_sim::trace::{Error, Lengths, Part, Scaled, ServeGen, Spread, Stretch, Trace, TraceRequest};
 
 use super::What;
 use crate::files;
@@ -29,8 +27,8 @@ const JSON_BYTES_MAX: u64 = 1 << 20;
 /// The target that is simulated, and what it stands in.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    manifests: Manifests,
-    target: Target,
+    pub(crate) manifests: Manifests,
+    pub(crate) target: Target,
     hash: String,
 }
 
@@ -121,7 +119,11 @@ fn profile(name: &str) -> Result<Profile> {
 fn text(path: &Path) -> Result<String> {
     let context = || format!("cannot read {}", path.display());
     let mut text = String::new();
-    File::open(path).with_context(context)?.take(JSON_BYTES_MAX).read_to_string(&mut text).with_context(context)?;
+    File::open(path)
+        .with_context(context)?
+        .take(JSON_BYTES_MAX)
+        .read_to_string(&mut text)
+        .with_context(context)?;
     Ok(text)
 }
 

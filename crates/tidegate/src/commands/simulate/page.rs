@@ -71,16 +71,24 @@ fn of_run(outcome: &Outcome) -> Vec<Chart> {
         Chart::new("Requests at the gateway and at engines", time(), Axis::new("requests", Unit::Count))
             .with(Series::area("at engines", level(|bin| bin.in_flight)))
             .with(Series::steps("waiting at the gateway", level(|bin| bin.waiting))),
-        Chart::new("Replicas; each dot is a change, with its reason", time(), Axis::new("replicas", Unit::Count))
-            .with(Series::steps("asked for", level(|bin| bin.wanted)))
-            .with(Series::steps("ready", level(|bin| bin.ready)))
-            .with(Series::marks("changes", changes)),
+        Chart::new(
+            "Replicas; each dot is a change, with its reason",
+            time(),
+            Axis::new("replicas", Unit::Count),
+        )
+        .with(Series::steps("asked for", level(|bin| bin.wanted)))
+        .with(Series::steps("ready", level(|bin| bin.ready)))
+        .with(Series::marks("changes", changes)),
         Chart::new("Time to first token", time(), Axis::new("seconds", Unit::Seconds).log())
             .with(Series::line("p95", points(&|bin| bin.ttft_s(0.95).unwrap_or(f64::NAN))))
             .with(Series::line("p50", points(&|bin| bin.ttft_s(0.5).unwrap_or(f64::NAN)))),
-        Chart::new("Requests a second, and those that missed the objective", time(), Axis::new("a second", Unit::Count))
-            .with(Series::line("arrived", points(&|bin| f64::from(bin.arrived) / timeline.bin_s as f64)))
-            .with(Series::line("missed", points(&|bin| f64::from(bin.missed) / timeline.bin_s as f64))),
+        Chart::new(
+            "Requests a second, and those that missed the objective",
+            time(),
+            Axis::new("a second", Unit::Count),
+        )
+        .with(Series::line("arrived", points(&|bin| f64::from(bin.arrived) / timeline.bin_s as f64)))
+        .with(Series::line("missed", points(&|bin| f64::from(bin.missed) / timeline.bin_s as f64))),
     ]
 }
 
@@ -97,8 +105,12 @@ fn latencies(outcomes: &[Outcome]) -> Vec<Chart> {
 }
 
 fn changes(page: &mut Page, outcome: &Outcome) {
-    let mut table =
-        Table::new(&[("time", Align::Right), ("from", Align::Right), ("to", Align::Right), ("why", Align::Left)]);
+    let mut table = Table::new(&[
+        ("time", Align::Right),
+        ("from", Align::Right),
+        ("to", Align::Right),
+        ("why", Align::Left),
+    ]);
     for change in &outcome.changes {
         let (from, to) = (change.from.to_string(), change.to.to_string());
         table.row([format!("{:.0} s", change.t_s), from, to, change.because.clone()]);
