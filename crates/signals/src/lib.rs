@@ -4,6 +4,7 @@
 //! - [`series`] keeps what queries want of those pages, so that `prometheus` triggers are answered
 //!   without a Prometheus;
 //! - [`redis`] reads the length of a list;
+//! - [`tls`] makes the client's side of TLS for all of them;
 //! - [`process`] reads what processes use, for `cpu` and `memory`;
 //! - [`sources`] puts these together: for each signal of a target, what reads it, asked once a tick.
 //!
@@ -15,12 +16,15 @@ pub mod clock;
 pub mod http;
 pub mod process;
 pub mod redis;
+pub mod remote;
 pub mod scrape;
 pub mod series;
 pub mod sources;
+pub mod tls;
 pub mod values;
 
 pub use clock::Clock;
+pub use remote::{Question, Remote};
 pub use scrape::{Endpoint, Scrape, Scraped, Scraper};
 pub use series::Series;
 pub use sources::{Context, Demand, Source, Sources};

@@ -3,11 +3,13 @@
 mod admin;
 pub(crate) mod compare;
 mod decide;
+pub(crate) mod doctor;
 pub(crate) mod engine;
 mod lint;
 pub(crate) mod load;
 mod replay;
 pub(crate) mod simulate;
+mod tls;
 pub(crate) mod top;
 pub(crate) mod tune;
 pub(crate) mod why;
@@ -27,6 +29,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Engine(args) => engine::run(args),
         Command::Load(args) => load::run(&args),
         Command::Why(args) => why::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Decide(args) => decide::run(&args),
         Command::Simulate(args) => simulate::run(&args),
