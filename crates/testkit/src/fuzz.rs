@@ -3,6 +3,7 @@
 //! Each takes any bytes and must return: no panic, no overflow, no unbounded time or memory. What holds
 //! for accepted input is asserted.
 
+pub mod traces;
 pub mod wire;
 
 use std::sync::{Arc, LazyLock};
@@ -36,6 +37,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("sse", wire::sse),
     ("answer", wire::answer),
     ("client", wire::client),
+    ("trace", traces::trace),
 ];
 
 /// A manifest: read, lowered, linted; every finding stands inside the file.
