@@ -4,7 +4,9 @@
 //! - [`series`] keeps what queries want of those pages, so that `prometheus` triggers are answered
 //!   without a Prometheus;
 //! - [`redis`] reads the length of a list;
-//! - [`tls`] makes the client's side of TLS for all of them;
+//! - `rabbitmq` (a feature) reads a queue's length or rates;
+//! - [`nats`] reads how far a JetStream consumer is behind;
+//! - [`https`] asks over HTTP with TLS and credentials; [`tls`] makes the client's side of TLS for all of them;
 //! - [`process`] reads what processes use, for `cpu` and `memory`;
 //! - [`sources`] puts these together: for each signal of a target, what reads it, asked once a tick.
 //!
@@ -13,8 +15,14 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+mod find;
 pub mod http;
+pub mod https;
+pub mod nats;
+pub mod oauth;
 pub mod process;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 pub mod redis;
 pub mod remote;
 pub mod scrape;
