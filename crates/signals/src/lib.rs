@@ -5,6 +5,7 @@
 //!   without a Prometheus;
 //! - [`redis`] reads the length of a list;
 //! - `rabbitmq` (a feature) reads a queue's length or rates;
+//! - `postgresql` and `mysql` (features) read one number from a query;
 //! - [`nats`] reads how far a JetStream consumer is behind;
 //! - [`https`] asks over HTTP with TLS and credentials; [`tls`] makes the client's side of TLS for all of them;
 //! - [`process`] reads what processes use, for `cpu` and `memory`;
@@ -18,8 +19,14 @@ pub mod clock;
 mod find;
 pub mod http;
 pub mod https;
+#[cfg(feature = "postgresql")]
+mod metered;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 pub mod nats;
 pub mod oauth;
+#[cfg(feature = "postgresql")]
+pub mod postgresql;
 pub mod process;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;

@@ -1,6 +1,11 @@
 //! Every reader, against real servers on loopback.
 
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgresql")]
+mod postgresql;
 mod redis;
 mod scrape;
 mod server;
 mod sources;
+mod trigger;
