@@ -6,6 +6,7 @@
 //! - [`redis`] reads the length of a list;
 //! - `rabbitmq` (a feature) reads a queue's length or rates;
 //! - `postgresql` and `mysql` (features) read one number from a query;
+//! - `external` (a feature) asks a server that speaks KEDA's gRPC contract;
 //! - [`nats`] reads how far a JetStream consumer is behind;
 //! - [`https`] asks over HTTP with TLS and credentials; [`tls`] makes the client's side of TLS for all of them;
 //! - [`process`] reads what processes use, for `cpu` and `memory`;
@@ -16,6 +17,8 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+#[cfg(feature = "external")]
+pub mod external;
 mod find;
 pub mod http;
 pub mod https;

@@ -62,7 +62,9 @@ pub enum Error {
         server: String,
     },
     /// The query gave something else than one number.
-    #[error("mysql at {server}: the query gave {what} instead of a number; let it select one, such as coalesce(sum(x), 0)")]
+    #[error(
+        "mysql at {server}: the query gave {what} instead of a number; let it select one, such as coalesce(sum(x), 0)"
+    )]
     Number {
         /// Host and port.
         server: String,

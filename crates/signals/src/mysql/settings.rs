@@ -61,7 +61,9 @@ pub enum Error {
     #[error("the connection's port is not a number from 1 to 65535")]
     Port,
     /// A value of `tls` that is none.
-    #[error("the connection's tls is none of true, false, skip-verify; a configuration registered in a program is not at hand")]
+    #[error(
+        "the connection's tls is none of true, false, skip-verify; a configuration registered in a program is not at hand"
+    )]
     Tls,
     /// A network that is not opened.
     #[error("the connection's network is not supported: {0}; write tcp(host:port)")]
@@ -97,7 +99,8 @@ impl Settings {
             return Err(Error::Form("is longer than 8 KiB"));
         }
         // A password may hold every one of these letters, so what stands last counts.
-        let (server, rest) = text.trim().rsplit_once('/').ok_or(Error::Form("has no / before the database"))?;
+        let (server, rest) =
+            text.trim().rsplit_once('/').ok_or(Error::Form("has no / before the database"))?;
         let (user, address) = match server.rsplit_once('@') {
             Some((user, address)) => (Some(user), address),
             None => (None, server),

@@ -68,7 +68,9 @@ pub enum Error {
         server: String,
     },
     /// The query gave something else than one number.
-    #[error("postgresql at {server}: the query gave {what} instead of a number; let it select one, such as coalesce(sum(x), 0)")]
+    #[error(
+        "postgresql at {server}: the query gave {what} instead of a number; let it select one, such as coalesce(sum(x), 0)"
+    )]
     Number {
         /// Host and port.
         server: String,
@@ -195,7 +197,9 @@ impl PostgreSqlQuery {
             // Read to the end: what is left over would be taken for the next answer's beginning.
             if let SimpleQueryMessage::Row(row) = message.map_err(failed)? {
                 first.get_or_insert_with(|| match row.try_get(0) {
-                    Ok(Some(text)) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()).ok_or("a text"),
+                    Ok(Some(text)) => {
+                        text.trim().parse().ok().filter(|number: &f64| number.is_finite()).ok_or("a text")
+                    }
                     Ok(None) => Err("NULL"),
                     Err(_) => Err("a row without columns"),
                 });

@@ -78,7 +78,9 @@ impl fmt::Debug for Settings {
 #[non_exhaustive]
 pub enum Error {
     /// Not written as one.
-    #[error("the connection string {0}; write postgres://user:password@host:port/database or key=value pairs")]
+    #[error(
+        "the connection string {0}; write postgres://user:password@host:port/database or key=value pairs"
+    )]
     Form(&'static str),
     /// A parameter with a value that is none of its own.
     #[error("the connection's {key} is not {wanted}")]

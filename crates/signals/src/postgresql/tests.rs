@@ -11,8 +11,9 @@ fn complaint(text: &str) -> String {
 #[test]
 fn a_url_and_its_words_say_the_same() {
     let url = settings("postgres://ann:p%40ss%20word@db:6432/jobs?sslmode=require&connect_timeout=3");
-    let words =
-        settings(r"host=db port=6432 user = ann password='p@ss word' dbname=jobs sslmode=require pool_max_conns=4");
+    let words = settings(
+        r"host=db port=6432 user = ann password='p@ss word' dbname=jobs sslmode=require pool_max_conns=4",
+    );
     assert_eq!(url, words);
     assert_eq!(url.hosts, [("db".to_owned(), 6432)]);
     assert_eq!(url.password.as_deref(), Some("p@ss word"));

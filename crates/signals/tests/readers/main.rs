@@ -1,5 +1,7 @@
 //! Every reader, against real servers on loopback.
 
+#[cfg(feature = "external")]
+mod external;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgresql")]

@@ -5,6 +5,7 @@
 //! installs it.
 
 pub mod certificates;
+pub mod external_scaler;
 pub mod mariadb;
 pub mod postgresql;
 mod process;
@@ -12,6 +13,7 @@ mod process;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 pub use certificates::Certificates;
+pub use external_scaler::ExternalScaler;
 pub use mariadb::MariaDb;
 pub use postgresql::PostgreSql;
 
