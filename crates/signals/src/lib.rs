@@ -7,6 +7,8 @@
 //! - `rabbitmq` (a feature) reads a queue's length or rates;
 //! - `postgresql` and `mysql` (features) read one number from a query;
 //! - `external` (a feature) asks a server that speaks KEDA's gRPC contract;
+//! - [`metrics_api`] reads one number of an HTTP response;
+//! - [`sqs`] reads how many messages a queue of AWS has;
 //! - [`nats`] reads how far a JetStream consumer is behind;
 //! - [`https`] asks over HTTP with TLS and credentials; [`tls`] makes the client's side of TLS for all of them;
 //! - [`process`] reads what processes use, for `cpu` and `memory`;
@@ -24,6 +26,7 @@ pub mod http;
 pub mod https;
 #[cfg(feature = "postgresql")]
 mod metered;
+pub mod metrics_api;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 pub mod nats;
@@ -38,6 +41,7 @@ pub mod remote;
 pub mod scrape;
 pub mod series;
 pub mod sources;
+pub mod sqs;
 pub mod tls;
 pub mod values;
 

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "external")]
 mod external;
+mod metrics_api;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgresql")]
@@ -10,4 +11,6 @@ mod redis;
 mod scrape;
 mod server;
 mod sources;
+mod sqs;
 mod trigger;
+mod web;
