@@ -7,7 +7,7 @@
 
 mod link;
 #[rustfmt::skip]
-#[expect(clippy::allow_attributes, unreachable_pub, reason = "made by codegen")]
+#[expect(unreachable_pub, reason = "made by codegen")]
 mod proto;
 mod push;
 

@@ -19,6 +19,7 @@ use http::{StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use tidegate_core::scale::Reading;
 use tidegate_manifest::trigger::{self, Aggregation, Origin};
+use tokio::time::Instant;
 
 use crate::find::{self, brief};
 use crate::http::Error as HttpError;
@@ -33,6 +34,9 @@ pub const DEADLINE: Duration = Duration::from_secs(3);
 
 /// Endpoints asked at a time, as in KEDA.
 const AT_A_TIME: usize = 5;
+
+/// Time for all endpoints, in deadlines of one: two rounds of five that hang leave a third for the others.
+const DEADLINES: u32 = 3;
 
 /// Endpoints of one service: more pods than one Service of Kubernetes is tested with have no place here.
 const ENDPOINTS_MAX: usize = 1_000;
@@ -226,7 +230,12 @@ impl MetricsApi {
             let authority = endpoint.to_string();
             async move { self.one(&authority).await }
         };
-        let answers: Vec<Result<f64, Error>> = stream::iter(all).map(ask).buffered(AT_A_TIME).collect().await;
+        let mut asked = stream::iter(all).map(ask).buffer_unordered(AT_A_TIME);
+        let end = Instant::now() + self.deadline * DEADLINES;
+        let mut answers: Vec<Result<f64, Error>> = Vec::with_capacity(all.len());
+        while let Ok(Some(answer)) = tokio::time::timeout_at(end, asked.next()).await {
+            answers.push(answer);
+        }
         let numbers: Vec<f64> = answers.iter().filter_map(|answer| answer.as_ref().ok().copied()).collect();
         if numbers.is_empty() {
             let first = answers.into_iter().find_map(Result::err).unwrap_or(Error::NoCluster);
