@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +86,8 @@ pub(crate) struct Loop {
     pub(crate) in_vain: BTreeMap<Arc<str>, String>,
     /// Replicas that failed, as last said on standard error.
     pub(crate) failing: BTreeMap<Arc<str>, String>,
+    /// Where the journal is.
+    pub(crate) state_dir: PathBuf,
 }
 
 impl Loop {

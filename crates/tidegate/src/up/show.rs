@@ -85,6 +85,7 @@ pub(crate) fn fleet(of: &mut Loop) -> Shown {
         gpus: gpus(&status),
         targets,
         cost_per_hour: (!costs.is_empty()).then(|| costs.iter().sum()),
+        machine: Some(super::here::view(&of.state_dir)),
         notes: of.notes.list(),
     }
 }

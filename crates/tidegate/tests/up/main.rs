@@ -4,6 +4,7 @@
 mod clients;
 mod death;
 mod demo;
+mod doctor;
 mod drain;
 mod files;
 mod fleet;
