@@ -5,5 +5,6 @@
 //! [`scenario`] for the form.
 #![forbid(unsafe_code)]
 
+pub mod brokers;
 pub mod fuzz;
 pub mod scenario;
