@@ -4,6 +4,7 @@
 //! - [`series`] keeps what queries want of those pages, so that `prometheus` triggers are answered
 //!   without a Prometheus;
 //! - [`redis`] reads the length of a list;
+//! - `kafka` (a feature) reads how far a consumer group lags behind;
 //! - `rabbitmq` (a feature) reads a queue's length or rates;
 //! - [`nats`] reads how far a JetStream consumer is behind;
 //! - [`https`] asks over HTTP with TLS and credentials; [`tls`] makes the client's side of TLS for all of them;
@@ -18,6 +19,8 @@ pub mod clock;
 mod find;
 pub mod http;
 pub mod https;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod nats;
 pub mod oauth;
 pub mod process;

@@ -1,5 +1,7 @@
 //! Every reader of a broker, against the real broker on loopback.
 
+#[cfg(feature = "kafka")]
+mod kafka;
 mod nats;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;

@@ -4,11 +4,13 @@
 //! installed fails the test with the line that installs it; `cargo xtask setup` installs all of them.
 
 pub mod certificates;
+pub mod kafka;
 pub mod nats;
 pub mod process;
 pub mod rabbitmq;
 
 pub use certificates::Certificates;
+pub use kafka::Kafka;
 pub use nats::Nats;
 pub use process::{Process, free_port};
 pub use rabbitmq::RabbitMq;
