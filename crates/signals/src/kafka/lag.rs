@@ -164,11 +164,11 @@ mod tests {
     #[test]
     fn more_replicas_than_partitions_are_not_asked_for_unless_they_may_idle() {
         // 100 / 10 would be ten replicas for two partitions.
-        assert_eq!(lag(&rules(), &[(0, 50), (0, 50)]).0, 20.0);
+        assert_eq!(lag(&rules(), &[(0, 50), (0, 50)]), (20.0, true));
         let idle = Rules { allow_idle_consumers: true, ..rules() };
-        assert_eq!(lag(&idle, &[(0, 50), (0, 50)]).0, 100.0);
+        assert_eq!(lag(&idle, &[(0, 50), (0, 50)]), (100.0, true));
         let with_lag = Rules { only_partitions_with_lag: true, ..rules() };
-        assert_eq!(lag(&with_lag, &[(0, 100), (3, 3), (4, 4)]).0, 10.0);
+        assert_eq!(lag(&with_lag, &[(0, 100), (3, 3), (4, 4)]), (10.0, true));
     }
 
     #[test]
@@ -176,9 +176,9 @@ mod tests {
         let even = Rules { even: true, ..rules() };
         let six = |lag: i64| [(0, lag), (0, 0), (0, 0), (0, 0), (0, 0), (0, 0)];
         // 35 / 10 asks for four; six partitions are even over 1, 2, 3 or 6.
-        assert_eq!(lag(&even, &six(35)).0, 60.0);
-        assert_eq!(lag(&even, &six(21)).0, 30.0);
-        assert_eq!(lag(&even, &six(1_000)).0, 60.0);
+        assert_eq!(lag(&even, &six(35)), (60.0, true));
+        assert_eq!(lag(&even, &six(21)), (30.0, true));
+        assert_eq!(lag(&even, &six(1_000)), (60.0, true));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #[cfg(feature = "kafka")]
 mod kafka;
 mod nats;
+mod oauth;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
 mod tls;

@@ -25,7 +25,7 @@ const JVM: [&str; 3] = ["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC
 pub const USER: &str = "reader";
 
 /// Its password.
-pub const PASSWORD: &str = "hunter2,=";
+pub const PASSWORD: &str = "hunter2";
 
 /// A broker; it ends with this value.
 #[derive(Debug)]
