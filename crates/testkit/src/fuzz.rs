@@ -4,6 +4,7 @@
 //! for accepted input is asserted.
 
 pub mod sources;
+pub mod brokers;
 pub mod wire;
 
 use std::sync::{Arc, LazyLock};
@@ -38,6 +39,8 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("answer", wire::answer),
     ("location", sources::location),
     ("connection", sources::connection),
+    ("amqp", brokers::amqp),
+    ("kafka", brokers::kafka),
 ];
 
 /// A manifest: read, lowered, linted; every finding stands inside the file.
