@@ -12,6 +12,7 @@
 //! never a zero, and never left out.
 #![forbid(unsafe_code)]
 
+pub mod asker;
 pub mod clock;
 pub mod http;
 pub mod process;
@@ -21,10 +22,10 @@ pub mod scrape;
 pub mod series;
 pub mod sources;
 pub mod tls;
-pub mod values;
 
+pub use asker::Asker;
 pub use clock::Clock;
 pub use remote::{Question, Remote};
 pub use scrape::{Endpoint, Scrape, Scraped, Scraper};
 pub use series::Series;
-pub use sources::{Context, Demand, Source, Sources};
+pub use sources::{Context, Demand, Queries, Shared, Source, Sources};

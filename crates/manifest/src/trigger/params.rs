@@ -23,6 +23,17 @@ pub enum Origin {
     Environment(String),
 }
 
+impl fmt::Display for Origin {
+    /// As a message names the place; where it is, never what stands there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Metadata(key) => write!(f, "the trigger's metadata {key}"),
+            Origin::Authentication(name) => write!(f, "the TriggerAuthentication's {name}"),
+            Origin::Environment(name) => write!(f, "the environment variable {name}"),
+        }
+    }
+}
+
 /// A parameter that is there: its value, or where to find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Given<T> {
