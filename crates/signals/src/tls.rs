@@ -6,10 +6,13 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use pkcs8::EncryptedPrivateKeyInfo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -36,11 +39,20 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A key under a password.
+    /// A key under a password that was not given.
+    #[error("key is encrypted: provide keyPassword")]
+    NoPassword,
+    /// A key under a password, in a form that is not read.
     #[error(
-        "key is encrypted, which is not read; write it without a password: openssl pkey -in KEY -out PLAIN"
+        "key is encrypted in OpenSSL's older form, which is not read; write it anew: openssl pkey -in KEY -aes256 -out NEW"
     )]
-    Encrypted,
+    OldEncryption,
+    /// The password does not open the key.
+    #[error("keyPassword does not open key: {reason}")]
+    Password {
+        /// What is wrong.
+        reason: String,
+    },
     /// One of certificate and key without the other.
     #[error("{missing} is missing: a client certificate needs both cert and key")]
     Half {
@@ -70,12 +82,14 @@ pub struct Tls {
     pub cert_pem: Option<String>,
     /// Its private key, in PEM: PKCS #8, PKCS #1 or SEC 1.
     pub key_pem: Option<String>,
+    /// The key's password, where it is encrypted.
+    pub key_password: Option<String>,
     /// `unsafeSsl`: whatever certificate the server shows will do.
     pub insecure: bool,
 }
 
 impl fmt::Debug for Tls {
-    /// Without the key.
+    /// Without the key and its password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls")
             .field("ca", &self.ca_pem.is_some())
@@ -105,7 +119,7 @@ pub fn client_config(tls: &Tls) -> Result<Arc<ClientConfig>, Error> {
         (Some(_), None) => return Err(Error::Half { missing: "key" }),
         (None, Some(_)) => return Err(Error::Half { missing: "cert" }),
         (Some(cert), Some(key)) => builder
-            .with_client_auth_cert(certificates("cert", cert)?, private_key(key)?)
+            .with_client_auth_cert(certificates("cert", cert)?, private_key(key, given(&tls.key_password))?)
             .map_err(|error| Error::Key { reason: error.to_string() })?,
     };
     Ok(Arc::new(config))
@@ -173,12 +187,27 @@ fn certificates(what: &'static str, pem: &str) -> Result<Vec<CertificateDer<'sta
     }
 }
 
-fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, Error> {
-    // Both forms: PKCS #8's own section, and OpenSSL's older header inside a section.
-    if pem.contains("BEGIN ENCRYPTED PRIVATE KEY") || pem.contains("Proc-Type: 4,ENCRYPTED") {
-        return Err(Error::Encrypted);
+fn private_key(pem: &str, password: Option<&str>) -> Result<PrivateKeyDer<'static>, Error> {
+    let wrong = |reason: String| Error::Key { reason };
+    if pem.contains("Proc-Type: 4,ENCRYPTED") {
+        return Err(Error::OldEncryption);
     }
-    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| Error::Key { reason: error.to_string() })
+    if !pem.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
+        return PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| wrong(error.to_string()));
+    }
+    let password = password.ok_or(Error::NoPassword)?;
+    let der = encrypted_section(pem).ok_or_else(|| wrong("its section is broken".to_owned()))?;
+    let key = EncryptedPrivateKeyInfo::try_from(der.as_slice()).map_err(|error| wrong(error.to_string()))?;
+    let opened = key.decrypt(password).map_err(|error| Error::Password { reason: error.to_string() })?;
+    Ok(PrivatePkcs8KeyDer::from(opened.as_bytes().to_vec()).into())
+}
+
+/// The section that rustls leaves out: base64 between two lines.
+fn encrypted_section(pem: &str) -> Option<Vec<u8>> {
+    let body = pem.split_once("-----BEGIN ENCRYPTED PRIVATE KEY-----")?.1;
+    let body = body.split_once("-----END ENCRYPTED PRIVATE KEY-----")?.0;
+    let base64: String = body.split_whitespace().collect();
+    STANDARD.decode(base64).ok()
 }
 
 /// `unsafeSsl`: whoever holds the key of the certificate shown is the server.

@@ -88,11 +88,11 @@ pub(super) fn settings(
         Given::Elsewhere(origin) => value(origin).is_some_and(|text| text.trim() == "enable"),
     };
     let tls = if tls {
-        // A key under a password says so itself, when it is read.
         Some(Tls {
             ca_pem: secret("ca", &of.ca)?,
             cert_pem: secret("cert", &of.cert)?,
             key_pem: secret("key", &of.key)?,
+            key_password: secret("keyPassword", &of.key_password)?,
             insecure: of.unsafe_ssl,
         })
     } else {
