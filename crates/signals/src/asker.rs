@@ -175,9 +175,8 @@ impl Asked {
         {
             let mut state = self.state();
             let since = state.asked_at.map(|at| now.since(at));
-            let due = since.is_none_or(|since| {
-                since + SLACK >= pace || (news != state.news && since >= NEWS_PACE)
-            });
+            let due =
+                since.is_none_or(|since| since + SLACK >= pace || (news != state.news && since >= NEWS_PACE));
             if state.under_way || !due {
                 return false;
             }

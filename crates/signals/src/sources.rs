@@ -25,6 +25,7 @@ use tidegate_metrics::eval::{Compiled, compile};
 
 use crate::asker::{Asker, Follower, News};
 use crate::process::Usage;
+use crate::prometheus::Prometheus;
 use crate::redis::Redis;
 use crate::remote::Remote;
 use crate::series::{Series, error};
@@ -138,7 +139,9 @@ impl Sources {
                 }
                 _ => match makers.iter().find(|maker| *maker.trigger.signal == *signal.name) {
                     Some(maker) => maker.source(),
-                    None => unsupported("this metric is read from Kubernetes' own metrics, which are not here"),
+                    None => {
+                        unsupported("this metric is read from Kubernetes' own metrics, which are not here")
+                    }
                 },
             };
             sources.push((Arc::clone(&signal.name), source));
@@ -253,7 +256,9 @@ impl<'a> Maker<'a> {
             trigger::Source::Cron(_) => {
                 match self.target.crons.iter().find(|cron| cron.signal == self.trigger.signal) {
                     Some(cron) => Source::Cron(cron.clone()),
-                    None => unsupported("the cron window is missing from the target; load the manifest again"),
+                    None => {
+                        unsupported("the cron window is missing from the target; load the manifest again")
+                    }
                 }
             }
             trigger::Source::RedisList(list) => self.remote(Redis::list(list, value)),
@@ -263,7 +268,7 @@ impl<'a> Maker<'a> {
                     Ok(query) => Source::Embedded(Box::new(query)),
                     Err(why) => unsupported(why.to_string()),
                 },
-                Queries::Remote => unsupported("no server is asked yet"),
+                Queries::Remote => self.remote(Prometheus::new(prometheus, value)),
             },
             trigger::Source::External(external) => match external.gateway() {
                 Some(metric) => Source::Gateway(metric),

@@ -23,17 +23,6 @@ pub enum Origin {
     Environment(String),
 }
 
-impl fmt::Display for Origin {
-    /// As a message names the place; where it is, never what stands there.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::Metadata(key) => write!(f, "the trigger's metadata {key}"),
-            Origin::Authentication(name) => write!(f, "the TriggerAuthentication's {name}"),
-            Origin::Environment(name) => write!(f, "the environment variable {name}"),
-        }
-    }
-}
-
 /// A parameter that is there: its value, or where to find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Given<T> {
@@ -503,6 +492,12 @@ macro_rules! words {
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $word),+ }
+            }
+
+            /// The variant of a word that stood where only the run finds it.
+            #[must_use]
+            pub fn named(word: &str) -> Option<Self> {
+                [$($name::$variant),+].into_iter().find(|variant| variant.as_str() == word)
             }
         }
 

@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 
 use self::ask::Query;
 use self::route::{Connection, Route};
+use crate::find;
 use crate::remote::{Question, Remote};
 use crate::tls;
 
@@ -30,13 +31,8 @@ pub const DEADLINE: Duration = Duration::from_secs(3);
 #[non_exhaustive]
 pub enum Error {
     /// A value stands where nobody can look.
-    #[error("{what} stands in {place}, which is not at hand; give its object among the files")]
-    Unknown {
-        /// The parameter.
-        what: &'static str,
-        /// Where.
-        place: String,
-    },
+    #[error(transparent)]
+    Unknown(#[from] find::Error),
     /// An address that is none.
     #[error("{address} is no address of the form host:port")]
     Address {

@@ -73,9 +73,8 @@ impl Route {
         kept: Option<Connection>,
         query: &Query,
     ) -> Result<(Connection, Option<i64>), Error> {
-        let trusted = |kept: &Connection| {
-            self.settings.topology != Topology::Sentinel || kept.since.elapsed() < TRUST
-        };
+        let trusted =
+            |kept: &Connection| self.settings.topology != Topology::Sentinel || kept.since.elapsed() < TRUST;
         if let Some(kept) = kept.filter(trusted) {
             match self.follow(kept, query).await {
                 Ok(answer) => return Ok(answer),

@@ -3,6 +3,7 @@
 use tidegate_manifest::trigger::{Given, Origin, RedisConnection, Secret, Topology};
 
 use super::Error;
+use crate::find::{self, given};
 use crate::remote::Question;
 use crate::tls::Tls;
 
@@ -38,7 +39,8 @@ pub(super) struct Login {
 impl Settings {
     /// What tells this server and us from others.
     pub(super) fn question(&self) -> Question {
-        let servers: Vec<String> = self.addresses.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+        let servers: Vec<String> =
+            self.addresses.iter().map(|(host, port)| format!("{host}:{port}")).collect();
         let question = Question::new("redis", servers.join(","))
             .with("topology", format!("{:?}", self.topology).to_lowercase())
             .with("database", self.database);
@@ -66,20 +68,8 @@ pub(super) fn settings(
     of: &RedisConnection,
     value: &impl Fn(&Origin) -> Option<String>,
 ) -> Result<Settings, Error> {
-    let secret = |what: &'static str, secret: &Option<Secret>| match secret {
-        None => Ok(None),
-        Some(Secret(origin)) => match value(origin) {
-            Some(text) => Ok(Some(text).filter(|text| !text.is_empty())),
-            None => Err(unknown(what, origin)),
-        },
-    };
-    let master = match &of.sentinel_master {
-        None => String::new(),
-        Some(Given::Value(master)) => master.clone(),
-        Some(Given::Elsewhere(origin)) => {
-            value(origin).ok_or_else(|| unknown("sentinelMaster", origin))?.trim().to_owned()
-        }
-    };
+    let secret = |what, secret: &Option<Secret>| find::secret(what, secret.as_ref(), value);
+    let master = given("sentinelMaster", of.sentinel_master.as_ref(), value)?.unwrap_or_default();
     if of.topology == Topology::Sentinel && master.is_empty() {
         return Err(Error::NoMaster);
     }
@@ -99,7 +89,10 @@ pub(super) fn settings(
         None
     };
     let login = |username: &Option<Secret>, password: &Option<Secret>, names: [&'static str; 2]| {
-        Ok::<_, Error>(Login { username: secret(names[0], username)?, password: secret(names[1], password)? })
+        Ok::<_, find::Error>(Login {
+            username: secret(names[0], username)?,
+            password: secret(names[1], password)?,
+        })
     };
     Ok(Settings {
         topology: of.topology,
@@ -108,11 +101,9 @@ pub(super) fn settings(
         database: if of.topology == Topology::Cluster { 0 } else { of.database },
         login: login(&of.username, &of.password, ["username", "password"])?,
         sentinel_login: match of.topology {
-            Topology::Sentinel => login(
-                &of.sentinel_username,
-                &of.sentinel_password,
-                ["sentinelUsername", "sentinelPassword"],
-            )?,
+            Topology::Sentinel => {
+                login(&of.sentinel_username, &of.sentinel_password, ["sentinelUsername", "sentinelPassword"])?
+            }
             _ => Login::default(),
         },
         master,
@@ -125,13 +116,13 @@ fn addresses(
     of: &RedisConnection,
     value: &impl Fn(&Origin) -> Option<String>,
 ) -> Result<Vec<Address>, Error> {
-    let list = |what: &'static str, given: &Option<Given<Vec<String>>>| match given {
+    let list = |what, given: &Option<Given<Vec<String>>>| match given {
         None => Ok(Vec::new()),
         Some(Given::Value(all)) => Ok(all.clone()),
-        Some(Given::Elsewhere(origin)) => match value(origin) {
-            Some(text) => Ok(text.split(',').map(|part| part.trim().to_owned()).collect()),
-            None => Err(unknown(what, origin)),
-        },
+        Some(Given::Elsewhere(origin)) => {
+            let text = find::secret(what, Some(&Secret(origin.clone())), value)?.unwrap_or_default();
+            Ok::<_, Error>(text.split(',').map(|part| part.trim().to_owned()).collect())
+        }
     };
     let mut all = list("address", &of.addresses)?;
     for (host, port) in list("host", &of.hosts)?.iter().zip(&list("port", &of.ports)?) {
@@ -153,10 +144,6 @@ pub(super) fn split(address: &str) -> Option<Address> {
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     (!host.is_empty()).then(|| (host.to_owned(), port))
-}
-
-fn unknown(what: &'static str, origin: &Origin) -> Error {
-    Error::Unknown { what, place: origin.to_string() }
 }
 
 #[cfg(test)]

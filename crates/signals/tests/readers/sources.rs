@@ -61,7 +61,11 @@ fn sources(triggers: &str, address: &str) -> Sources {
         panic!("{:?} {:?}", lowered.findings, manifests.findings)
     };
     let asker = Asker::new(Clock::unix());
-    Sources::new(target, &manifests, Shared { asker: &asker, queries: Queries::Embedded, files: &|_, _| None })
+    Sources::new(
+        target,
+        &manifests,
+        Shared { asker: &asker, queries: Queries::Embedded, files: &|_, _| None },
+    )
 }
 
 async fn read(sources: &Sources, now: Time, context: &Context) -> Vec<(String, Reading)> {
