@@ -6,6 +6,7 @@
 //! - [`redis`] reads lengths and backlogs, [`prometheus`] asks a server a query, each a [`remote`] source;
 //! - [`asker`] asks each distinct question of theirs once a tick, for everybody;
 //! - [`tls`] makes the client's side of TLS for all of them;
+//! - [`liveness`] tells whether a signal can be trusted;
 //! - [`process`] reads what processes use, for `cpu` and `memory`;
 //! - [`sources`] puts these together: for each signal of a target, what reads it, asked once a tick.
 //!
@@ -18,6 +19,7 @@ pub mod clock;
 mod find;
 pub mod http;
 pub mod https;
+pub mod liveness;
 pub mod process;
 pub mod prometheus;
 pub mod redis;
@@ -29,6 +31,7 @@ pub mod tls;
 
 pub use asker::Asker;
 pub use clock::Clock;
+pub use liveness::Liveness;
 pub use remote::{Question, Remote};
 pub use scrape::{Endpoint, Scrape, Scraped, Scraper};
 pub use series::Series;

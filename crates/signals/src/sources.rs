@@ -83,14 +83,12 @@ impl Demand {
 }
 
 /// What a driver knows at a tick.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Context {
     /// Wall clock, for `cron`.
     pub unix_s: i64,
     /// Requests at the gateway; `None` where the driver pushes them itself, and the signal is then left out.
     pub demand: Option<Demand>,
-    /// What the target's processes use; `None` as for the demand.
-    pub usage: Option<Vec<Usage>>,
 }
 
 /// Where `prometheus` triggers are answered.
@@ -186,10 +184,25 @@ impl Sources {
         }))
     }
 
-    /// Whether some signal wants [`Context::usage`].
+    /// Whether some signal wants [`Sources::usage`].
     #[must_use]
     pub fn wants_usage(&self) -> bool {
         self.sources.iter().any(|(_, source)| matches!(source, Source::Usage { .. }))
+    }
+
+    /// What the target's processes use, as readings of the signals that want it.
+    #[must_use]
+    pub fn usage(&self, usage: &[Usage]) -> Vec<(Arc<str>, Reading)> {
+        let wanting = self.sources.iter().filter_map(|(name, source)| match source {
+            Source::Usage { resource, container } => Some((name, resource, container)),
+            _ => None,
+        });
+        let samples = |resource: &str, container: Option<&str>| {
+            Reading::Samples(usage.iter().filter_map(|one| one.sample(resource, container)).collect())
+        };
+        wanting
+            .map(|(name, resource, container)| (Arc::clone(name), samples(resource, container.as_deref())))
+            .collect()
     }
 
     /// Asks every source that is due, all at the same time, and waits for none longer than
@@ -220,11 +233,8 @@ impl Sources {
                     error("the gateway's demand is no finite number")
                 }
             }
-            Source::Usage { resource, container } => {
-                let usage = context.usage.as_ref()?;
-                let samples = usage.iter().filter_map(|usage| usage.sample(resource, container.as_deref()));
-                Reading::Samples(samples.collect())
-            }
+            // The driver hands it in when it has looked.
+            Source::Usage { .. } => return None,
             Source::Unsupported { why } => Reading::Error(Arc::clone(why)),
         })
     }

@@ -128,15 +128,15 @@ async fn the_gateways_demand_is_what_the_metric_names() {
     let triggers: String = GatewayMetric::ALL.iter().map(|(name, _)| trigger(name)).collect();
     let sources = sources(&triggers, "");
     let demand = Some(Demand { waiting: 3.0, in_flight: 16.0, tokens: 900.0 });
-    let readings = read(&sources, Time::ORIGIN, &Context { demand, ..Context::default() }).await;
+    let readings = read(&sources, Time::ORIGIN, &Context { unix_s: 0, demand }).await;
     let expected = [("waiting", 3.0), ("in-flight", 16.0), ("demand", 19.0), ("tokens", 900.0)];
     assert_eq!(readings, expected.map(|(name, number)| (name.to_owned(), value(number))));
     assert!(read(&sources, Time::ORIGIN, &Context::default()).await.is_empty());
     assert!(sources.iter().all(|(_, source)| matches!(source, Source::Gateway(_))));
 }
 
-#[tokio::test]
-async fn processes_give_cpu_a_sample_each() {
+#[test]
+fn processes_give_cpu_a_sample_each() {
     let triggers = "  - {type: cpu, metricType: AverageValue, metadata: {value: \"2\"}}\n";
     let sources = sources(triggers, "");
     assert!(sources.wants_usage());
@@ -147,8 +147,7 @@ async fn processes_give_cpu_a_sample_each() {
         at: Time::ORIGIN,
         window: Span::from_secs(1),
     };
-    let context = Context { usage: Some(vec![usage("a"), usage("b")]), ..Context::default() };
-    let readings = read(&sources, Time::ORIGIN, &context).await;
+    let readings = sources.usage(&[usage("a"), usage("b")]);
     let Reading::Samples(samples) = &readings[0].1 else { panic!("{readings:?}") };
     assert_eq!(samples.iter().map(|sample| sample.pod.as_str()).collect::<Vec<_>>(), ["a", "b"]);
 }

@@ -16,6 +16,8 @@ mod scrape;
 mod show;
 mod swap;
 mod traffic;
+mod trust;
+mod usage;
 mod watch;
 mod world;
 
@@ -91,6 +93,7 @@ async fn up(args: &Up) -> Result<ExitCode> {
         inbox,
         outbox: outbox.clone(),
         scrapes,
+        usage: usage::Look::default(),
         asker: Asker::new(tidegate_signals::Clock::new(move || clock.now())),
         queries: args.prometheus.into(),
         entries: BTreeMap::new(),
