@@ -7,6 +7,7 @@
 //! - [`asker`] asks each distinct question of theirs once a tick, for everybody;
 //! - [`tls`] makes the client's side of TLS for all of them;
 //! - [`liveness`] tells whether a signal can be trusted;
+//! - [`pushed`] takes what others push;
 //! - [`process`] reads what processes use, for `cpu` and `memory`;
 //! - [`sources`] puts these together: for each signal of a target, what reads it, asked once a tick.
 //!
@@ -22,6 +23,7 @@ pub mod https;
 pub mod liveness;
 pub mod process;
 pub mod prometheus;
+pub mod pushed;
 pub mod redis;
 pub mod remote;
 pub mod scrape;
@@ -32,6 +34,7 @@ pub mod tls;
 pub use asker::Asker;
 pub use clock::Clock;
 pub use liveness::Liveness;
+pub use pushed::Pushed;
 pub use remote::{Question, Remote};
 pub use scrape::{Endpoint, Scrape, Scraped, Scraper};
 pub use series::Series;

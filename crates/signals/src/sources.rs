@@ -26,6 +26,7 @@ use tidegate_metrics::eval::{Compiled, compile};
 use crate::asker::{Asker, Follower, News};
 use crate::process::Usage;
 use crate::prometheus::Prometheus;
+use crate::pushed::Pushed;
 use crate::redis::Redis;
 use crate::remote::Remote;
 use crate::series::{Series, error};
@@ -106,6 +107,8 @@ pub enum Queries {
 pub struct Shared<'a> {
     /// Who asks servers.
     pub asker: &'a Asker,
+    /// What is pushed.
+    pub pushed: &'a Pushed,
     /// Where queries are answered, unless the target's annotation says so.
     pub queries: Queries,
     /// The value of a parameter in a file that a ClusterTriggerAuthentication names: file and parameter
@@ -280,9 +283,13 @@ impl<'a> Maker<'a> {
                 },
                 Queries::Remote => self.remote(Prometheus::new(prometheus, value)),
             },
-            trigger::Source::External(external) => match external.gateway() {
-                Some(metric) => Source::Gateway(metric),
-                None => unsupported(
+            trigger::Source::External(external) => match (external.pushed(), external.gateway()) {
+                (Some(signal), _) => {
+                    let target = &self.target.spec.target;
+                    self.remote(Ok::<_, String>(self.shared.pushed.reader(target, &signal)))
+                }
+                (None, Some(metric)) => Source::Gateway(metric),
+                (None, None) => unsupported(
                     "an external scaler is not asked yet; for this machine's own gateway set scalerAddress \
                      to tidegate-gateway.tidegate:9090",
                 ),

@@ -74,6 +74,10 @@ pub(crate) struct Up {
     /// What a streaming client gets while it waits for a replica.
     #[arg(long, value_enum, default_value_t = KeepAlive::Comments, value_name = "WHAT")]
     pub(crate) keep_alive: KeepAlive,
+    /// Directory of the JSON files that `filePath` of a ClusterTriggerAuthentication names, as KEDA's
+    /// operator calls it; watched too.
+    #[arg(long, value_name = "DIR", requires = "file")]
+    pub(crate) filepath_auth_root_path: Option<PathBuf>,
     /// Where `prometheus` triggers are answered: over what is scraped here, or by the server each names.
     /// `tidegate.dev/prometheus: embedded` or `remote` on a ScaledObject comes first.
     #[arg(long, value_enum, default_value_t = Prometheus::Embedded, value_name = "WHERE")]

@@ -9,7 +9,7 @@ use tidegate_manifest::trigger::GatewayMetric;
 use tidegate_manifest::{Manifests, Source as File, load, lower};
 use tidegate_signals::process::Usage;
 use tidegate_signals::scrape::{Pace, Scraper};
-use tidegate_signals::{Asker, Clock, Context, Demand, Endpoint, Queries, Shared, Source, Sources};
+use tidegate_signals::{Asker, Clock, Context, Demand, Endpoint, Pushed, Queries, Shared, Source, Sources};
 
 use crate::redis::Redis;
 use crate::server::{Page, Server, free_address};

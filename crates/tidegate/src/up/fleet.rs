@@ -21,7 +21,7 @@ use tidegate_journal::Journal;
 use tidegate_local::Machine;
 use tidegate_local::status::Status;
 use tidegate_signals::process::Usage;
-use tidegate_signals::{Asker, Context, Queries, Shared, Sources};
+use tidegate_signals::{Asker, Context, Pushed, Queries, Shared, Sources};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
@@ -104,6 +104,8 @@ pub(crate) struct Loop {
     pub(crate) usage: usage::Look,
     /// Asks every server, for all targets.
     pub(crate) asker: Asker,
+    /// What is pushed.
+    pub(crate) pushed: Pushed,
     pub(crate) queries: Queries,
     pub(crate) entries: BTreeMap<Arc<str>, Entry>,
     /// Every unit, also those nothing scales.
@@ -373,7 +375,13 @@ impl Loop {
         for target in &self.world.targets {
             let name = &target.spec.target;
             let Some(unit) = self.world.units.iter().find(|unit| unit.target == *name) else { continue };
-            let shared = Shared { asker: &self.asker, queries: self.queries, files: &|_, _| None };
+            let files = |file: &str, parameter: &str| self.world.auth.value(file, parameter);
+            let shared = Shared {
+                asker: &self.asker,
+                pushed: &self.pushed,
+                queries: self.queries,
+                files: &files,
+            };
             let sources = Arc::new(Sources::new(target, &self.world.manifests, shared));
             self.scrapes.target(unit, sources.series().cloned());
             let requests = usage::requests(target, unit, &self.world.manifests);
