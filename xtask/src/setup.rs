@@ -12,6 +12,8 @@ use crate::{run, say};
 /// Programs of Debian's packages, and the packages.
 const PACKAGES: &[(&str, &str)] = &[
     ("redis-server", "redis-server"),
+    ("prometheus", "prometheus"),
+    ("openssl", "openssl"),
     ("chromium", "chromium"),
     ("node", "nodejs"),
     ("npm", "npm"),

@@ -60,9 +60,12 @@ pub(crate) async fn push(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Some(push) = &app.push else { return error(StatusCode::NOT_FOUND, "nothing takes pushed signals here") };
+    let Some(push) = &app.push else {
+        return error(StatusCode::NOT_FOUND, "nothing takes pushed signals here");
+    };
     if !bearer(&headers).is_some_and(|shown| same(shown, &push.token)) {
-        let message = "a push needs the token in the state directory's push-token: Authorization: Bearer TOKEN";
+        let message =
+            "a push needs the token in the state directory's push-token: Authorization: Bearer TOKEN";
         let mut response = error(StatusCode::UNAUTHORIZED, message);
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return response;
@@ -79,7 +82,8 @@ pub(crate) async fn push(
 
 /// A bare number, or an object with `value` and perhaps `active`.
 fn number(body: &[u8]) -> Result<Number, &'static str> {
-    const FORM: &str = "the body has to be {\"value\": 12.5}, with \"active\": true or false where it is known, or a number";
+    const FORM: &str =
+        "the body has to be {\"value\": 12.5}, with \"active\": true or false where it is known, or a number";
     let said: Value = serde_json::from_slice(body).map_err(|_| FORM)?;
     let (value, active) = match &said {
         Value::Number(_) => (said.as_f64(), None),
@@ -110,8 +114,13 @@ mod tests {
     #[test]
     fn a_body_is_a_number_or_an_object_with_one() {
         assert_eq!(number(b"12.5"), Ok(Number { value: 12.5, active: None }));
-        assert_eq!(number(b" {\"value\": -3, \"active\": true}"), Ok(Number { value: -3.0, active: Some(true) }));
-        for wrong in ["", "x", "1e999", "NaN", "[1]", "{}", "{\"value\":\"1\"}", "{\"value\":1,\"activ\":true}"] {
+        assert_eq!(
+            number(b" {\"value\": -3, \"active\": true}"),
+            Ok(Number { value: -3.0, active: Some(true) })
+        );
+        for wrong in
+            ["", "x", "1e999", "NaN", "[1]", "{}", "{\"value\":\"1\"}", "{\"value\":1,\"activ\":true}"]
+        {
             assert!(number(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::access::{Access, Refused};
 use crate::history::COARSE_MAX;
 use crate::model::TargetView;
-use crate::source::Source;
 use crate::push::{self, Push};
+use crate::source::Source;
 use crate::{assets, events, page, prom, why};
 
 /// Bytes of a body: the login form and a pushed number have one.

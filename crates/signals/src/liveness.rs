@@ -109,7 +109,13 @@ impl Watch {
     /// One tick: what was read last, and the gateway's requests. `moves` is false for what may well stand
     /// still, such as the clock. A change comes back once, and not more often than [`REMARK_PACE`]; from
     /// unread to found is none.
-    pub fn tick(&mut self, now: Time, reading: Option<&Reading>, demand: Demand, moves: bool) -> Option<Change> {
+    pub fn tick(
+        &mut self,
+        now: Time,
+        reading: Option<&Reading>,
+        demand: Demand,
+        moves: bool,
+    ) -> Option<Change> {
         let still = self.still.tick(now, number(reading), demand) && moves;
         let state = match reading {
             None => Liveness::Unread,
@@ -171,7 +177,10 @@ mod tests {
     }
 
     /// Ticks once a second with what a function of the second gives, and the changes told.
-    fn run(seconds: std::ops::Range<i64>, of: impl Fn(i64) -> (Option<Reading>, Demand)) -> (Watch, Vec<(i64, Change)>) {
+    fn run(
+        seconds: std::ops::Range<i64>,
+        of: impl Fn(i64) -> (Option<Reading>, Demand),
+    ) -> (Watch, Vec<(i64, Change)>) {
         let mut watch = Watch::default();
         let mut told = Vec::new();
         for second in seconds {
@@ -202,7 +211,8 @@ mod tests {
         let (watch, told) = run(0..100, |second| (Some(value(3.0)), busy(second)));
         assert_eq!(watch.state(), Liveness::NotMoving);
         assert_eq!(states(&told), [(60, Liveness::NotMoving)]);
-        let (watch, _) = run(0..101, |second| (Some(value(if second < 100 { 3.0 } else { 4.0 })), busy(second)));
+        let (watch, _) =
+            run(0..101, |second| (Some(value(if second < 100 { 3.0 } else { 4.0 })), busy(second)));
         assert_eq!(watch.state(), Liveness::Found, "it moved");
     }
 
@@ -217,7 +227,8 @@ mod tests {
     #[test]
     fn a_zero_is_dead_only_while_requests_wait() {
         let served = |second| (Some(value(0.0)), busy(second));
-        let waiting = |second| (Some(value(0.0)), Demand { waiting: 1.0 + (second % 2) as f64, ..Demand::default() });
+        let waiting =
+            |second| (Some(value(0.0)), Demand { waiting: 1.0 + (second % 2) as f64, ..Demand::default() });
         assert_eq!(run(0..300, served).0.state(), Liveness::Found);
         assert_eq!(run(0..300, waiting).0.state(), Liveness::NotMoving);
     }
@@ -246,14 +257,13 @@ mod tests {
         };
         let (watch, told) = run(0..200, of);
         assert_eq!(watch.state(), Liveness::Found);
-        let expected = [
-            (40, Liveness::Stale),
-            (100, Liveness::Error),
-            (140, Liveness::Absent),
-            (180, Liveness::Found),
-        ];
+        let expected =
+            [(40, Liveness::Stale), (100, Liveness::Error), (140, Liveness::Absent), (180, Liveness::Found)];
         assert_eq!(states(&told), expected);
-        assert_eq!(told[1].1, Change { from: Liveness::Stale, to: Liveness::Error, lasted: Span::from_secs(60) });
+        assert_eq!(
+            told[1].1,
+            Change { from: Liveness::Stale, to: Liveness::Error, lasted: Span::from_secs(60) }
+        );
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use tidegate_signals::Queries;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidegate_signals::Queries;
 
 /// Keeps exactly enough GPUs behind a language model.
 #[derive(Debug, Parser)]

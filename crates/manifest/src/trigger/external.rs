@@ -116,13 +116,24 @@ fn is_signal_name(name: &str) -> bool {
 fn check_pushed(reader: &mut Reader<'_>) {
     if let Some(name) = reader.maybe("signal", text).filter(|name| !is_signal_name(name)) {
         let shown: String = name.chars().take(SIGNAL_NAME_MAX).collect();
-        let message = format!("signal: \"{shown}\" is no name: letters, digits, -, _ and ., at most {SIGNAL_NAME_MAX}");
-        reader.fault("signal", FaultKind::BadValue, message, "Name it as a label would be, such as queue-depth.");
+        let message =
+            format!("signal: \"{shown}\" is no name: letters, digits, -, _ and ., at most {SIGNAL_NAME_MAX}");
+        reader.fault(
+            "signal",
+            FaultKind::BadValue,
+            message,
+            "Name it as a label would be, such as queue-depth.",
+        );
     }
     let Some(after) = reader.maybe("staleAfter", text) else { return };
     if !duration::parse(&after).is_ok_and(|span| STALE_AFTER_RANGE.contains(&span)) {
         let message = "staleAfter is no time between 1s and 24h".to_owned();
-        reader.fault("staleAfter", FaultKind::BadValue, message, "Write how long a push counts, such as 60s.");
+        reader.fault(
+            "staleAfter",
+            FaultKind::BadValue,
+            message,
+            "Write how long a push counts, such as 60s.",
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every reader, against real servers on loopback.
 
 mod asker;
+mod prometheus;
 mod redis;
 mod scrape;
 mod server;

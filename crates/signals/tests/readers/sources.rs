@@ -60,11 +60,11 @@ fn sources(triggers: &str, address: &str) -> Sources {
     let [target] = lowered.targets.as_slice() else {
         panic!("{:?} {:?}", lowered.findings, manifests.findings)
     };
-    let asker = Asker::new(Clock::unix());
+    let (asker, pushed) = (Asker::new(Clock::unix()), Pushed::new(Clock::unix()));
     Sources::new(
         target,
         &manifests,
-        Shared { asker: &asker, queries: Queries::Embedded, files: &|_, _| None },
+        Shared { asker: &asker, pushed: &pushed, queries: Queries::Embedded, files: &|_, _| None },
     )
 }
 

@@ -47,7 +47,8 @@ impl AuthFiles {
     }
 
     fn add(&mut self, root: &Path, directory: &Path, prefix: &str, depth: u32) -> Result<()> {
-        let entries = fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+        let entries =
+            fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
         for entry in entries {
             let entry = entry?;
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };

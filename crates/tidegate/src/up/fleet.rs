@@ -240,10 +240,8 @@ impl Loop {
         let now = self.clock.now();
         let Some(entry) = self.entries.get_mut(name).filter(|entry| !entry.asked) else { return false };
         entry.asked = true;
-        let context = Context {
-            unix_s: now.as_micros().div_euclid(1_000_000),
-            demand: Some(told(entry.used.demand)),
-        };
+        let context =
+            Context { unix_s: now.as_micros().div_euclid(1_000_000), demand: Some(told(entry.used.demand)) };
         let (name, sources) = (Arc::clone(name), Arc::clone(&entry.sources));
         let outbox = self.outbox.clone();
         tokio::spawn(async move {
@@ -376,12 +374,8 @@ impl Loop {
             let name = &target.spec.target;
             let Some(unit) = self.world.units.iter().find(|unit| unit.target == *name) else { continue };
             let files = |file: &str, parameter: &str| self.world.auth.value(file, parameter);
-            let shared = Shared {
-                asker: &self.asker,
-                pushed: &self.pushed,
-                queries: self.queries,
-                files: &files,
-            };
+            let shared =
+                Shared { asker: &self.asker, pushed: &self.pushed, queries: self.queries, files: &files };
             let sources = Arc::new(Sources::new(target, &self.world.manifests, shared));
             self.scrapes.target(unit, sources.series().cloned());
             let requests = usage::requests(target, unit, &self.world.manifests);
@@ -446,11 +440,7 @@ impl Loop {
 }
 
 /// Tells the loop when a source of a target's has news.
-fn news_of(
-    target: &Arc<str>,
-    sources: &Sources,
-    outbox: &mpsc::UnboundedSender<Message>,
-) -> Option<Abort> {
+fn news_of(target: &Arc<str>, sources: &Sources, outbox: &mpsc::UnboundedSender<Message>) -> Option<Abort> {
     let mut news = sources.news()?;
     let (target, outbox) = (Arc::clone(target), outbox.clone());
     let task = tokio::spawn(async move {

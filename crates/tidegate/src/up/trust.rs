@@ -82,7 +82,9 @@ fn sentence(target: &str, name: &str, change: Change, reading: Option<&Reading>)
         (Liveness::Stale, Some(Reading::Stale { value, age })) => {
             format!("{target}: signal {name} is stale: its source has not answered, and {value} is {age} old")
         }
-        (Liveness::Error, Some(Reading::Error(why))) => format!("{target}: signal {name} cannot be read: {why}"),
+        (Liveness::Error, Some(Reading::Error(why))) => {
+            format!("{target}: signal {name} cannot be read: {why}")
+        }
         (Liveness::Absent, _) => {
             format!("{target}: signal {name} is absent: its source answers, and there is no such value")
         }

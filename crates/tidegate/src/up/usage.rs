@@ -84,7 +84,8 @@ impl Loop {
 
     /// The replicas as the resource arithmetic knows pods.
     fn pods(&mut self, target: &TargetStatus, now: Time) -> Vec<Pod> {
-        let requests = self.entries.get(&target.target).map(|entry| entry.requests.clone()).unwrap_or_default();
+        let requests =
+            self.entries.get(&target.target).map(|entry| entry.requests.clone()).unwrap_or_default();
         let mut pods = Vec::with_capacity(target.replicas.len());
         for one in &target.replicas {
             let started = one.pid.map(|_| *self.usage.started.entry(Arc::clone(&one.replica)).or_insert(now));

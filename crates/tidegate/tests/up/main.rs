@@ -11,4 +11,5 @@ mod gguf;
 mod hold;
 mod llamacpp;
 mod rig;
+mod signals;
 mod swap;
