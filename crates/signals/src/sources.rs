@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use tidegate_core::scale::Reading;
 use tidegate_core::scale::spec::Metric;
 use tidegate_core::time::{Span, Time};
-use tidegate_manifest::bound::Bound;
+use tidegate_manifest::bound::{Bound, Files};
 use tidegate_manifest::lower::CronSignal;
 use tidegate_manifest::trigger::{self, GatewayMetric, Origin, Trigger};
 use tidegate_manifest::{Document, Manifests, Target};
@@ -111,9 +111,8 @@ pub struct Shared<'a> {
     pub pushed: &'a Pushed,
     /// Where queries are answered, unless the target's annotation says so.
     pub queries: Queries,
-    /// The value of a parameter in a file that a ClusterTriggerAuthentication names: file and parameter
-    /// in, text out.
-    pub files: &'a dyn Fn(&str, &str) -> Option<String>,
+    /// The parameters in a file that a ClusterTriggerAuthentication names.
+    pub files: &'a Files,
 }
 
 /// The sources of one target.
@@ -259,11 +258,20 @@ struct Maker<'a> {
 impl<'a> Maker<'a> {
     /// One for each trigger. One with a fault has made no target.
     fn all(target: &'a Target, bound: &'a Bound<'a>, shared: Shared<'a>) -> Vec<Self> {
-        let parsed = (0..bound.triggers.len()).filter_map(|index| Some((index, bound.parse(index).ok()?)));
+        let parsed = (0..bound.triggers.len())
+            .filter_map(|index| Some((index, bound.parse_with(index, shared.files).ok()?)));
         parsed.map(|(index, trigger)| Maker { trigger, index, target, bound, shared }).collect()
     }
 
     fn source(&self) -> Source {
+        if let Some(file) = self.bound.auth_file(self.index)
+            && !self.shared.files.contains_key(file)
+        {
+            return unsupported(format!(
+                "its authentication stands in the file {file}, which is not there; name its directory with \
+                 --filepath-auth-root-path"
+            ));
+        }
         let value = |origin: &Origin| self.bound.value(self.index, origin, self.shared.files);
         match &self.trigger.source {
             trigger::Source::Cron(_) => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tidegate_core::scale::Reading;
 use tidegate_core::time::{Span, Time};
+use tidegate_manifest::bound::Files;
 use tidegate_manifest::trigger::GatewayMetric;
 use tidegate_manifest::{Manifests, Source as File, load, lower};
 use tidegate_signals::process::Usage;
@@ -64,7 +65,7 @@ fn sources(triggers: &str, address: &str) -> Sources {
     Sources::new(
         target,
         &manifests,
-        Shared { asker: &asker, pushed: &pushed, queries: Queries::Embedded, files: &|_, _| None },
+        Shared { asker: &asker, pushed: &pushed, queries: Queries::Embedded, files: &Files::new() },
     )
 }
 

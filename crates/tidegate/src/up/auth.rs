@@ -10,6 +10,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use tidegate_manifest::bound::Files;
 
 /// Files there may be: one a source, and this is more sources than a machine has targets.
 const FILES_MAX: usize = 256;
@@ -22,7 +23,7 @@ const DEPTH_MAX: u32 = 4;
 
 /// The parameters by file, as `filePath` writes it: relative, with slashes.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct AuthFiles(BTreeMap<String, BTreeMap<String, String>>);
+pub(crate) struct AuthFiles(Files);
 
 impl fmt::Debug for AuthFiles {
     /// The names: what stands there is secret.
@@ -41,9 +42,9 @@ impl AuthFiles {
         Ok(files)
     }
 
-    /// A parameter in a file.
-    pub(crate) fn value(&self, file: &str, parameter: &str) -> Option<String> {
-        self.0.get(file.trim_start_matches("./"))?.get(parameter).cloned()
+    /// The parameters by file.
+    pub(crate) const fn all(&self) -> &Files {
+        &self.0
     }
 
     fn add(&mut self, root: &Path, directory: &Path, prefix: &str, depth: u32) -> Result<()> {
@@ -106,10 +107,8 @@ mod tests {
         std::os::unix::fs::symlink(outside.path().join("other.json"), root.path().join("link.json"))
             .expect("a link");
         let files = AuthFiles::read(Some(root.path())).expect("they are good");
-        assert_eq!(files.value("queues/redis.json", "password").as_deref(), Some("hunter2"));
-        assert_eq!(files.value("queues/redis.json", "username"), None);
-        assert_eq!(files.value("link.json", "password"), None);
-        assert_eq!(files.value("../other.json", "password"), None);
+        assert_eq!(files.all()["queues/redis.json"]["password"], "hunter2");
+        assert_eq!(files.all().len(), 1, "the link leads outside");
         assert!(!format!("{files:?}").contains("hunter2"));
     }
 

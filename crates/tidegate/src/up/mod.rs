@@ -12,6 +12,7 @@ mod auth;
 mod clock;
 mod demo;
 mod fleet;
+mod here;
 mod limits;
 mod scrape;
 mod show;
@@ -108,6 +109,8 @@ async fn up(args: &Up) -> Result<ExitCode> {
         notes: Arc::clone(&notes),
         counted: BTreeMap::new(),
         in_vain: BTreeMap::new(),
+        failing: BTreeMap::new(),
+        state_dir: state_dir.clone(),
     };
     fleet.install();
     announce(args, &gateway, &admin)?;

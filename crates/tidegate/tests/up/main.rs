@@ -4,12 +4,15 @@
 mod clients;
 mod death;
 mod demo;
+mod doctor;
 mod drain;
 mod files;
 mod fleet;
 mod gguf;
 mod hold;
 mod llamacpp;
+mod load;
 mod rig;
+mod secure;
 mod signals;
 mod swap;
