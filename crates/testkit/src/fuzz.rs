@@ -3,8 +3,8 @@
 //! Each takes any bytes and must return: no panic, no overflow, no unbounded time or memory. What holds
 //! for accepted input is asserted.
 
-pub mod sources;
 pub mod brokers;
+pub mod sources;
 pub mod wire;
 
 use std::sync::{Arc, LazyLock};

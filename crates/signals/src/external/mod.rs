@@ -19,7 +19,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, try_join, try_join_all};
 use tidegate_core::scale::Reading;
 use tidegate_manifest::trigger::{External, Given, Origin};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, watch};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
@@ -101,7 +101,7 @@ pub struct ExternalScaler {
     question: Question,
     channel: Mutex<Option<Channel>>,
     push: bool,
-    news: Arc<Notify>,
+    news: watch::Sender<u64>,
     listener: OnceLock<Listener>,
 }
 
@@ -160,7 +160,7 @@ impl ExternalScaler {
             question,
             channel: Mutex::new(None),
             push: trigger.push,
-            news: Arc::default(),
+            news: watch::Sender::default(),
             listener: OnceLock::new(),
         })
     }
@@ -185,7 +185,7 @@ impl ExternalScaler {
 
     /// The listener, from the first ask on: only then is there somebody to tell.
     fn listener(&self) -> Option<&Listener> {
-        let listen = || Listener::start(Arc::clone(&self.link), self.target.clone(), Arc::clone(&self.news));
+        let listen = || Listener::start(Arc::clone(&self.link), self.target.clone(), self.news.clone());
         self.push.then(|| self.listener.get_or_init(listen))
     }
 
@@ -278,8 +278,8 @@ impl Remote for ExternalScaler {
         })
     }
 
-    fn news(&self) -> Option<Arc<Notify>> {
-        self.push.then(|| Arc::clone(&self.news))
+    fn news(&self) -> Option<watch::Receiver<u64>> {
+        self.push.then(|| self.news.subscribe())
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::link::Link;
@@ -33,7 +33,7 @@ impl fmt::Debug for Listener {
 
 impl Listener {
     /// Listens to what is pushed for `target`, and tells `news` of it.
-    pub(super) fn start(link: Arc<Link>, target: ScaledObjectRef, news: Arc<Notify>) -> Self {
+    pub(super) fn start(link: Arc<Link>, target: ScaledObjectRef, news: watch::Sender<u64>) -> Self {
         let pushed = Arc::new(AtomicBool::new(false));
         let task = tokio::spawn(listen(link, target, Arc::clone(&pushed), news));
         Listener { pushed, _task: AbortOnDropHandle::new(task) }
@@ -45,7 +45,7 @@ impl Listener {
     }
 }
 
-async fn listen(link: Arc<Link>, target: ScaledObjectRef, pushed: Arc<AtomicBool>, news: Arc<Notify>) {
+async fn listen(link: Arc<Link>, target: ScaledObjectRef, pushed: Arc<AtomicBool>, news: watch::Sender<u64>) {
     let mut pause = PAUSE.0;
     loop {
         if stream(&link, &target, &pushed, &news).await {
@@ -57,7 +57,12 @@ async fn listen(link: Arc<Link>, target: ScaledObjectRef, pushed: Arc<AtomicBool
 }
 
 /// One stream to its end; whether anything was heard.
-async fn stream(link: &Link, target: &ScaledObjectRef, pushed: &AtomicBool, news: &Notify) -> bool {
+async fn stream(
+    link: &Link,
+    target: &ScaledObjectRef,
+    pushed: &AtomicBool,
+    news: &watch::Sender<u64>,
+) -> bool {
     let channel = link.channel();
     let mut client = Link::client(&channel);
     // No end but the server's, and no time by which it begins: many send nothing at all, not even headers,
@@ -70,7 +75,7 @@ async fn stream(link: &Link, target: &ScaledObjectRef, pushed: &AtomicBool, news
         if answer.result {
             pushed.store(true, Ordering::Release);
         }
-        news.notify_one();
+        news.send_modify(|count| *count += 1);
     }
     heard
 }
