@@ -6,6 +6,10 @@
 //! | `redis`, `redis-cluster`, `redis-sentinel` and their `-streams` | [`crate::redis`] |
 //! | `prometheus` | [`Compiled`] over what we scrape of the target's own replicas, or [`crate::prometheus`]: as the annotation `tidegate.dev/prometheus` says, else as the driver does |
 //! | `external`, `external-push` whose server is our gateway | the driver: it has the gateway; with `signal`, what was pushed under that name |
+//! | `external`, `external-push` of anybody else (a feature) | `crate::external` |
+//! | `metrics-api` | [`crate::metrics_api`], one server: services have no endpoints here yet |
+//! | `aws-sqs-queue` | [`crate::sqs`] |
+//! | `postgresql`, `mysql` (features) | `crate::postgresql`, `crate::mysql` |
 //! | `cpu`, `memory` | the driver's look at its processes ([`crate::process`]) |
 //! | any other | nothing: its reading is an error that says so |
 //!
@@ -24,12 +28,20 @@ use tidegate_manifest::{Document, Manifests, Target};
 use tidegate_metrics::eval::{Compiled, compile};
 
 use crate::asker::{Asker, Follower, News};
+#[cfg(feature = "external")]
+use crate::external::{ExternalScaler, Object};
+use crate::metrics_api::MetricsApi;
+#[cfg(feature = "mysql")]
+use crate::mysql::MySqlQuery;
+#[cfg(feature = "postgresql")]
+use crate::postgresql::PostgreSqlQuery;
 use crate::process::Usage;
 use crate::prometheus::Prometheus;
 use crate::pushed::Pushed;
 use crate::redis::Redis;
 use crate::remote::Remote;
 use crate::series::{Series, error};
+use crate::sqs::AwsSqs;
 
 /// How often a server is asked: with every tick.
 const PACE: Span = Span::from_secs(1);
@@ -297,16 +309,32 @@ impl<'a> Maker<'a> {
                     self.remote(Ok::<_, String>(self.shared.pushed.reader(target, &signal)))
                 }
                 (None, Some(metric)) => Source::Gateway(metric),
-                (None, None) => unsupported(
-                    "an external scaler is not asked yet; for this machine's own gateway set scalerAddress \
-                     to tidegate-gateway.tidegate:9090",
-                ),
+                #[cfg(feature = "external")]
+                (None, None) => {
+                    let document = self.bound.document;
+                    let object = Object { name: &document.name, namespace: &document.namespace };
+                    self.remote(ExternalScaler::new(external, object, value))
+                }
+                #[cfg(not(feature = "external"))]
+                (None, None) => self.unread(),
             },
-            _ => unsupported(format!(
-                "triggers of type {} are not read yet; use redis, cron, prometheus, or the gateway",
-                self.trigger.type_.as_str()
-            )),
+            trigger::Source::MetricsApi(of) => self.remote(MetricsApi::new(of, value, None)),
+            trigger::Source::AwsSqs(of) => {
+                self.remote(AwsSqs::new(of, value, |name| std::env::var(name).ok()))
+            }
+            #[cfg(feature = "postgresql")]
+            trigger::Source::PostgreSql(of) => self.remote(PostgreSqlQuery::new(of, value)),
+            #[cfg(feature = "mysql")]
+            trigger::Source::MySql(of) => self.remote(MySqlQuery::new(of, value)),
+            _ => self.unread(),
         }
+    }
+
+    fn unread(&self) -> Source {
+        unsupported(format!(
+            "triggers of type {} are not read yet; use redis, cron, prometheus, or the gateway",
+            self.trigger.type_.as_str()
+        ))
     }
 
     /// Follows a reader's question, or says why there is none.
