@@ -4,6 +4,8 @@
 //! for accepted input is asserted.
 
 pub mod traces;
+pub mod brokers;
+pub mod sources;
 pub mod wire;
 
 use std::sync::{Arc, LazyLock};
@@ -38,6 +40,10 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("answer", wire::answer),
     ("client", wire::client),
     ("trace", traces::trace),
+    ("location", sources::location),
+    ("connection", sources::connection),
+    ("amqp", brokers::amqp),
+    ("kafka", brokers::kafka),
 ];
 
 /// A manifest: read, lowered, linted; every finding stands inside the file.

@@ -128,11 +128,13 @@ fn chat(at_unix_s: f64, second: u32) -> TargetView {
                 target: Some(8.0),
                 state: SignalState::Found,
                 text: "vllm:num_requests_running + waiting".to_owned(),
+                since_unix_s: None,
             },
             SignalView {
                 name: "s1-redis".to_owned(),
                 state: SignalState::Error,
                 text: "connection refused by 127.0.0.1:6379".to_owned(),
+                since_unix_s: None,
                 ..SignalView::default()
             },
         ],
