@@ -8,10 +8,9 @@ use tidegate_core::route::Demand;
 use tidegate_core::scale::Reading;
 use tidegate_core::scale::spec::Metric;
 use tidegate_core::time::{Span, Time};
+use tidegate_manifest::bound::Bound;
 use tidegate_manifest::lower::CronSignal;
-use tidegate_manifest::object::Object;
-use tidegate_manifest::trigger::{self, Declared, GatewayMetric, Owner, Trigger};
-use tidegate_manifest::workload::auth_parameters;
+use tidegate_manifest::trigger::{self, GatewayMetric, Trigger};
 use tidegate_manifest::{Manifests, Target};
 use tidegate_metrics::dialect::SCRAPE_LABELS;
 use tidegate_metrics::eval::{Answer, Compiled, compile};
@@ -189,27 +188,7 @@ fn labels<'q>(queries: impl Iterator<Item = &'q Compiled>) -> String {
 
 /// The target's triggers, understood once more: the core's spec has forgotten where numbers come from.
 fn triggers(target: &Target, manifests: &Manifests) -> Vec<Trigger> {
-    let Some(document) = manifests.documents.get(target.document) else { return Vec::new() };
-    let Object::ScaledObject(object) = &document.object else { return Vec::new() };
-    let advanced = object.spec.advanced.as_ref();
-    let modifiers = advanced.and_then(|advanced| advanced.scaling_modifiers.as_ref());
-    let modifiers = modifiers.is_some_and(|modifiers| {
-        [&modifiers.formula, &modifiers.target].into_iter().flatten().any(|text| !text.is_empty())
-    });
-    let understood = object.spec.triggers.iter().enumerate().filter_map(|(index, declared)| {
-        let parameters = auth_parameters(manifests, &document.namespace, declared);
-        let declared = Declared {
-            index,
-            type_: &declared.type_,
-            name: declared.name.as_deref().filter(|name| !name.is_empty()),
-            metadata: &declared.metadata,
-            metric_type: declared.metric_type.as_deref().filter(|text| !text.is_empty()),
-            use_cached_metrics: declared.use_cached_metrics == Some(true),
-            auth_parameters: parameters.as_ref(),
-            environment: None,
-            owner: Owner::ScaledObject { modifiers },
-        };
-        trigger::parse(&declared).ok()
-    });
-    understood.collect()
+    let document = manifests.documents.get(target.document);
+    let Some(bound) = document.and_then(|document| Bound::of(manifests, document)) else { return Vec::new() };
+    (0..bound.triggers.len()).filter_map(|index| bound.parse(index).ok()).collect()
 }

@@ -1,12 +1,9 @@
 //! `tidegate simulate`, `compare` and `tune`, as users run them.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
 
 use std::fmt::Write as _;
 use std::fs;
 
-use common::{files, text, tidegate};
+use crate::common::{files, text, tidegate};
 use serde_json::Value;
 
 const MANIFEST: &str = "\
