@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, TOKEN_CHARS_MIN};
+use crate::push::Push;
 use crate::routes;
 use crate::source::Source;
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub tls: Option<Arc<ServerConfig>>,
     /// The store that `/api/v1/…` reads and writes, if there is one.
     pub series: Option<Arc<Shared>>,
+    /// Who takes pushed signals; nobody if `None`.
+    pub push: Option<Push>,
 }
 
 /// Why there is no listener.
@@ -100,13 +103,13 @@ impl Running {
 /// # Errors
 /// When the address cannot be had, or is open to others and there is no token.
 pub async fn serve(config: Config, source: Arc<dyn Source>) -> Result<Running, Error> {
-    let Config { addr, token, tls, series } = config;
+    let Config { addr, token, tls, push, series } = config;
     let access = Access::of(addr, token).ok_or(Error::Token { addr })?;
     let bind = |said| Error::Bind { addr, said };
     let listener = TcpListener::bind(addr).await.map_err(bind)?;
     let addr = listener.local_addr().map_err(bind)?;
     let stop = CancellationToken::new();
-    let router = routes::router(source, series, access, stop.clone());
+    let router = routes::router(source, access, (push, series), stop.clone());
     let acceptor = tls.map(TlsAcceptor::from);
     let task = tokio::spawn(accept(listener, router, acceptor, stop.clone()));
     Ok(Running { addr, stop, task })

@@ -95,6 +95,8 @@ pub struct Store {
     by_name: BTreeMap<Arc<str>, Vec<Slot>>,
     names: Names,
     past: Past,
+    /// What is believed beyond [`GRACE`], for scrapes that are further apart than ours.
+    patience: Span,
     long: BTreeMap<Arc<str>, Span>,
     bytes: usize,
     swept_ms: i64,
@@ -115,6 +117,13 @@ impl Store {
     #[must_use]
     pub fn with_past(past: Past) -> Self {
         Store { past, ..Store::default() }
+    }
+
+    /// The same for scrapes `every` so often: each is believed until the next one should have come, as
+    /// Prometheus does between two scrapes. To be said before anything is scraped.
+    #[must_use]
+    pub fn scraped_every(self, every: Span) -> Self {
+        Store { patience: every, ..self }
     }
 
     /// Keeps the series of `name` for `reach` at least, a day at the most.

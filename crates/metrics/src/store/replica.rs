@@ -9,9 +9,6 @@ use super::series::STALE_BITS;
 use super::{GRACE, LOOKBACK, LabelSet, NAME, SERIES_PER_REPLICA_MAX, Slot, Store, millis};
 use crate::exposition::Sample;
 
-/// [`GRACE`], its last instant included: a look back is open at its far end.
-const BELIEVED: Span = Span::from_micros(GRACE.as_micros() + 1_000);
-
 #[derive(Clone, Debug, Default)]
 pub(super) struct Replica {
     target: Option<Arc<str>>,
@@ -37,8 +34,8 @@ struct Line {
 }
 
 impl Replica {
-    fn answers(&self, now: Time) -> bool {
-        self.scraped.is_some_and(|at| now.since(at) <= GRACE)
+    fn answers(&self, now: Time, believed: Span) -> bool {
+        self.scraped.is_some_and(|at| now.since(at) <= believed)
     }
 
     /// The line of `text`, most often the one after the last.
@@ -124,7 +121,9 @@ impl Store {
         let own = own.iter().map(|(name, value)| (*name, value.as_ref()));
         let given = found.labels.iter().map(|(name, value)| (&**name, &**value));
         let labels = self.labels(own.chain(given).chain([(NAME, sample.name)]));
-        let slot = self.slot_of(labels, found.target.clone(), BELIEVED)?;
+        // Its last instant included: a look back is open at its far end.
+        let believed = Span::from_micros(self.believed().as_micros() + 1_000);
+        let slot = self.slot_of(labels, found.target.clone(), believed)?;
         let text: Arc<str> = Arc::from(sample.series);
         found.order.push(Line { text: Arc::clone(&text), slot, page: 0 });
         found.lines.insert(text, found.order.len() - 1);
@@ -188,7 +187,8 @@ impl Store {
     /// Replicas whose last good scrape is not older than [`GRACE`].
     #[must_use]
     pub fn answering(&self, target: Option<&str>, now: Time) -> usize {
-        self.of(target).filter(|replica| replica.answers(now)).count()
+        let believed = self.believed();
+        self.of(target).filter(|replica| replica.answers(now, believed)).count()
     }
 
     /// Replicas that were asked and do not answer: what they would say is not known. One that has not
@@ -196,7 +196,8 @@ impl Store {
     #[must_use]
     pub fn silent(&self, target: Option<&str>, now: Time) -> usize {
         let asked = |replica: &&Replica| replica.failed || replica.scraped.is_some();
-        self.of(target).filter(asked).filter(|replica| !replica.answers(now)).count()
+        let believed = self.believed();
+        self.of(target).filter(asked).filter(|replica| !replica.answers(now, believed)).count()
     }
 
     /// Whether the last page of a replica showed series of one of `names` that found no place. A query
@@ -204,6 +205,11 @@ impl Store {
     #[must_use]
     pub fn lacks(&self, target: Option<&str>, names: &[String]) -> bool {
         self.of(target).any(|replica| names.iter().any(|name| replica.dropped.contains(name.as_str())))
+    }
+
+    /// How long a scrape is believed.
+    fn believed(&self) -> Span {
+        GRACE + self.patience
     }
 
     fn of(&self, target: Option<&str>) -> impl Iterator<Item = &Replica> {
