@@ -4,10 +4,14 @@
 //! - [`series`] keeps what queries want of those pages, so that `prometheus` triggers are answered
 //!   without a Prometheus;
 //! - [`redis`] reads lengths and backlogs, [`prometheus`] asks a server a query, each a [`remote`] source;
-//! - [`asker`] asks each distinct question of theirs once a tick, for everybody;
-//! - [`tls`] makes the client's side of TLS for all of them;
-//! - [`liveness`] tells whether a signal can be trusted;
+//! - `rabbitmq` (a feature) reads a queue's length or rates;
+//! - `postgresql` and `mysql` (features) read one number from a query;
+//! - `external` (a feature) asks a server that speaks KEDA's gRPC contract;
+//! - [`nats`] reads how far a JetStream consumer is behind;
 //! - [`pushed`] takes what others push;
+//! - [`asker`] asks each distinct question of theirs once a tick, for everybody;
+//! - [`https`] asks over HTTP with TLS and credentials; [`tls`] makes the client's side of TLS for all of them;
+//! - [`liveness`] tells whether a signal can be trusted;
 //! - [`process`] reads what processes use, for `cpu` and `memory`;
 //! - [`sources`] puts these together: for each signal of a target, what reads it, asked once a tick.
 //!
@@ -17,13 +21,24 @@
 
 pub mod asker;
 pub mod clock;
+#[cfg(feature = "external")]
+pub mod external;
 mod find;
 pub mod http;
 pub mod https;
 pub mod liveness;
+mod metered;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+pub mod nats;
+pub mod oauth;
+#[cfg(feature = "postgresql")]
+pub mod postgresql;
 pub mod process;
 pub mod prometheus;
 pub mod pushed;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 pub mod redis;
 pub mod remote;
 pub mod scrape;

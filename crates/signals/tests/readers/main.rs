@@ -1,9 +1,16 @@
 //! Every reader, against real servers on loopback.
 
 mod asker;
+#[cfg(feature = "external")]
+mod external;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgresql")]
+mod postgresql;
 mod prometheus;
 mod redis;
 mod scrape;
 mod server;
 mod sources;
 mod topologies;
+mod trigger;
