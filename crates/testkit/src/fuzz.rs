@@ -3,6 +3,7 @@
 //! Each takes any bytes and must return: no panic, no overflow, no unbounded time or memory. What holds
 //! for accepted input is asserted.
 
+pub mod brokers;
 pub mod wire;
 
 use std::sync::{Arc, LazyLock};
@@ -35,6 +36,8 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("request", wire::request),
     ("sse", wire::sse),
     ("answer", wire::answer),
+    ("amqp", brokers::amqp),
+    ("kafka", brokers::kafka),
 ];
 
 /// A manifest: read, lowered, linted; every finding stands inside the file.

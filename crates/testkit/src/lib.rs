@@ -5,6 +5,7 @@
 //! [`scenario`] for the form.
 #![forbid(unsafe_code)]
 
+pub mod brokers;
 pub mod fuzz;
 pub mod scenario;
 pub mod servers;

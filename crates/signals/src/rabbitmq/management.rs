@@ -217,13 +217,12 @@ mod tests {
             r#"[{"messages": 4, "messages_ready": 1, "message_stats": {"publish_details": {"rate": 1.5}}},
                 {"messages": 3, "messages_ready": 3, "message_stats": {"deliver_get_details": {"rate": 3.0}}}]"#,
         );
-        let of = |operation| {
-            let queue = together(&queues, operation).expect("two queues");
-            [queue.messages, queue.messages_ready, queue.published_per_s, queue.delivered_per_s]
+        let queue = |messages, messages_ready, published_per_s, delivered_per_s| {
+            Some(Queue { messages, messages_ready, published_per_s, delivered_per_s })
         };
-        assert_eq!(of(Operation::Sum), [7.0, 4.0, 1.5, 3.0]);
-        assert_eq!(of(Operation::Average), [3.0, 2.0, 0.75, 1.5]);
-        assert_eq!(of(Operation::Max), [4.0, 3.0, 1.5, 3.0]);
+        assert_eq!(together(&queues, Operation::Sum), queue(7.0, 4.0, 1.5, 3.0));
+        assert_eq!(together(&queues, Operation::Average), queue(3.0, 2.0, 0.75, 1.5));
+        assert_eq!(together(&queues, Operation::Max), queue(4.0, 3.0, 1.5, 3.0));
         assert_eq!(together(&[], Operation::Average), None);
     }
 }

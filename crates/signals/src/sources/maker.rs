@@ -11,6 +11,8 @@ use tidegate_metrics::eval::compile;
 use super::{Queries, Shared, Source};
 #[cfg(feature = "external")]
 use crate::external::{ExternalScaler, Object};
+#[cfg(feature = "kafka")]
+use crate::kafka::KafkaLag;
 #[cfg(feature = "mysql")]
 use crate::mysql::MySqlQuery;
 use crate::nats::NatsLag;
@@ -93,6 +95,8 @@ impl<'a> Maker<'a> {
                 ),
             },
             trigger::Source::NatsJetStream(consumer) => self.remote(NatsLag::new(consumer, value)),
+            #[cfg(feature = "kafka")]
+            trigger::Source::Kafka(group) => self.remote(KafkaLag::new(group, value)),
             #[cfg(feature = "rabbitmq")]
             trigger::Source::RabbitMq(queue) => self.remote(RabbitQueue::new(queue, value)),
             #[cfg(feature = "postgresql")]
