@@ -39,11 +39,14 @@ pub enum Error {
     NotFinite,
 }
 
+/// What is listened for, by target and signal.
+type Declared = BTreeMap<(String, String), Weak<Slot>>;
+
 /// All signals that can be pushed. Clones are the same one.
 #[derive(Clone)]
 pub struct Pushed {
     clock: Clock,
-    declared: Arc<Mutex<BTreeMap<(String, String), Weak<Slot>>>>,
+    declared: Arc<Mutex<Declared>>,
 }
 
 impl fmt::Debug for Pushed {
