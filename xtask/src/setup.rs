@@ -12,15 +12,14 @@ use crate::{kafka, run, say};
 /// Programs of Debian's packages, and the packages.
 const PACKAGES: &[(&str, &str)] = &[
     ("redis-server", "redis-server"),
-    ("prometheus", "prometheus"),
     ("mariadb-install-db", "mariadb-server"),
     ("setpriv", "util-linux"),
+    ("prometheus", "prometheus"),
     ("openssl", "openssl"),
     ("chromium", "chromium"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("python3", "python3"),
-    ("openssl", "openssl"),
     ("rabbitmq-server", "rabbitmq-server"),
     ("nats-server", "nats-server"),
     ("javac", "openjdk-17-jdk-headless"),
@@ -33,6 +32,7 @@ const OPENAI_NODE: &str = "openai@7.57.0";
 
 /// What external scalers are written with in Python, and what makes Python of their contract.
 const GRPC_PYTHON: [&str; 2] = ["grpcio==1.85.1", "grpcio-tools==1.85.1"];
+
 /// Kafka's broker with all it needs, by Maven's name.
 const KAFKA: &str = "org.apache.kafka:kafka_2.13:4.1.0";
 

@@ -8,11 +8,14 @@
 //! - `rabbitmq` (a feature) reads a queue's length or rates;
 //! - `postgresql` and `mysql` (features) read one number from a query;
 //! - `external` (a feature) asks a server that speaks KEDA's gRPC contract;
+//! - [`metrics_api`] reads one number of an HTTP response;
+//! - [`sqs`] reads how many messages a queue of AWS has;
 //! - [`nats`] reads how far a JetStream consumer is behind;
-//! - [`pushed`] takes what others push;
-//! - [`asker`] asks each distinct question of theirs once a tick, for everybody;
 //! - [`https`] asks over HTTP with TLS and credentials; [`tls`] makes the client's side of TLS for all of them;
+//! - [`redis`] reads lengths and backlogs, [`prometheus`] asks a server a query, each a [`remote`] source;
+//! - [`asker`] asks each distinct question of theirs once a tick, for everybody;
 //! - [`liveness`] tells whether a signal can be trusted;
+//! - [`pushed`] takes what others push;
 //! - [`process`] reads what processes use, for `cpu` and `memory`;
 //! - [`sources`] puts these together: for each signal of a target, what reads it, asked once a tick.
 //!
@@ -31,6 +34,7 @@ pub mod https;
 pub mod kafka;
 pub mod liveness;
 mod metered;
+pub mod metrics_api;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 pub mod nats;
@@ -47,6 +51,7 @@ pub mod remote;
 pub mod scrape;
 pub mod series;
 pub mod sources;
+pub mod sqs;
 pub mod tls;
 
 pub use asker::Asker;

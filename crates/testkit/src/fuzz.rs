@@ -4,6 +4,7 @@
 //! for accepted input is asserted.
 
 pub mod brokers;
+pub mod sources;
 pub mod wire;
 
 use std::sync::{Arc, LazyLock};
@@ -36,6 +37,8 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("request", wire::request),
     ("sse", wire::sse),
     ("answer", wire::answer),
+    ("location", sources::location),
+    ("connection", sources::connection),
     ("amqp", brokers::amqp),
     ("kafka", brokers::kafka),
 ];

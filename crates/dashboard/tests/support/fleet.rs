@@ -72,6 +72,7 @@ fn fleet(at_unix_s: f64, second: u32) -> Fleet {
         gpus: (0..8).map(|index| gpu(index, wanted(second))).collect(),
         targets,
         cost_per_hour: Some(held),
+        machine: None,
         notes: vec![Note {
             at_unix_s: NOW_UNIX_S - 95.0,
             severity: Severity::Warning,

@@ -7,7 +7,7 @@
 
 mod link;
 #[rustfmt::skip]
-#[expect(clippy::allow_attributes, unreachable_pub, reason = "made by codegen")]
+#[expect(unreachable_pub, reason = "made by codegen")]
 mod proto;
 mod push;
 
@@ -101,7 +101,7 @@ pub struct ExternalScaler {
     question: Question,
     channel: Mutex<Option<Channel>>,
     push: bool,
-    news: Arc<watch::Sender<u64>>,
+    news: watch::Sender<u64>,
     listener: OnceLock<Listener>,
 }
 
@@ -160,7 +160,7 @@ impl ExternalScaler {
             question,
             channel: Mutex::new(None),
             push: trigger.push,
-            news: Arc::new(watch::Sender::new(0)),
+            news: watch::Sender::default(),
             listener: OnceLock::new(),
         })
     }
@@ -185,7 +185,7 @@ impl ExternalScaler {
 
     /// The listener, from the first ask on: only then is there somebody to tell.
     fn listener(&self) -> Option<&Listener> {
-        let listen = || Listener::start(Arc::clone(&self.link), self.target.clone(), Arc::clone(&self.news));
+        let listen = || Listener::start(Arc::clone(&self.link), self.target.clone(), self.news.clone());
         self.push.then(|| self.listener.get_or_init(listen))
     }
 

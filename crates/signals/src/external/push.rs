@@ -33,7 +33,7 @@ impl fmt::Debug for Listener {
 
 impl Listener {
     /// Listens to what is pushed for `target`, and tells `news` of it.
-    pub(super) fn start(link: Arc<Link>, target: ScaledObjectRef, news: Arc<watch::Sender<u64>>) -> Self {
+    pub(super) fn start(link: Arc<Link>, target: ScaledObjectRef, news: watch::Sender<u64>) -> Self {
         let pushed = Arc::new(AtomicBool::new(false));
         let task = tokio::spawn(listen(link, target, Arc::clone(&pushed), news));
         Listener { pushed, _task: AbortOnDropHandle::new(task) }
@@ -45,12 +45,7 @@ impl Listener {
     }
 }
 
-async fn listen(
-    link: Arc<Link>,
-    target: ScaledObjectRef,
-    pushed: Arc<AtomicBool>,
-    news: Arc<watch::Sender<u64>>,
-) {
+async fn listen(link: Arc<Link>, target: ScaledObjectRef, pushed: Arc<AtomicBool>, news: watch::Sender<u64>) {
     let mut pause = PAUSE.0;
     loop {
         if stream(&link, &target, &pushed, &news).await {
@@ -80,7 +75,7 @@ async fn stream(
         if answer.result {
             pushed.store(true, Ordering::Release);
         }
-        news.send_modify(|news| *news += 1);
+        news.send_modify(|count| *count += 1);
     }
     heard
 }

@@ -76,6 +76,7 @@ impl Settings {
     /// # Errors
     /// Without a host, or with a port that is none.
     pub fn at(host: &str, port: &str) -> Result<Self, Error> {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
         if host.is_empty() {
             return Err(Error::Form("names no host"));
         }
@@ -86,8 +87,7 @@ impl Settings {
             "" => PORT,
             port => port.parse().ok().filter(|port| *port > 0).ok_or(Error::Port)?,
         };
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Settings { host, port, ..Settings::default() })
+        Ok(Settings { host: host.to_owned(), port, ..Settings::default() })
     }
 
     /// Reads a connection string. Parameters other than `tls` change nothing for one number a tick.
@@ -168,6 +168,7 @@ mod tests {
             "u:hunter2@unix(/run/mysqld/mysqld.sock)/d",
             "u:hunter2@tcp()/d",
             "u:hunter2@tcp(/run/mysqld.sock)/d",
+            "u:hunter2@tcp([/run/mysqld.sock])/d",
             "u:hunter2@tcp(db)/d?tls=own",
             "u:hunter2@db/d",
         ] {

@@ -197,6 +197,7 @@ fn pair_up(hosts: &str, ports: &str) -> Result<Vec<(String, u16)>, Error> {
     }
     let mut pairs = Vec::with_capacity(hosts.len());
     for (index, host) in hosts.into_iter().enumerate() {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
         if host.is_empty() {
             return Err(Error::Value { key: "host", wanted: "there" });
         }
@@ -204,7 +205,6 @@ fn pair_up(hosts: &str, ports: &str) -> Result<Vec<(String, u16)>, Error> {
             let why = "a socket of this machine is not opened for a trigger; name a host";
             return Err(Error::Unsupported { key: "host".to_owned(), why });
         }
-        let host = host.trim_start_matches('[').trim_end_matches(']');
         let port = ports.get(index).or(ports.first()).copied().unwrap_or(PORT);
         pairs.push((host.to_owned(), port));
     }

@@ -39,6 +39,8 @@ fn a_password_may_hold_any_letter() {
 #[test]
 fn no_file_is_read_and_no_socket_of_the_machine_is_opened() {
     assert!(complaint("host=/run/postgresql").contains("socket"));
+    assert!(complaint("host=[/tmp]").contains("socket"));
+    assert!(complaint("host=[]").contains("host"));
     assert!(complaint("host=a hostaddr=/tmp").contains("socket"));
     assert!(complaint("host=a sslrootcert=/etc/shadow").contains("files are not read"));
     assert!(complaint("postgres://a/b?passfile=/etc/shadow").contains("files are not read"));

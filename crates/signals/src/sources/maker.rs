@@ -13,6 +13,7 @@ use super::{Queries, Shared, Source};
 use crate::external::{ExternalScaler, Object};
 #[cfg(feature = "kafka")]
 use crate::kafka::KafkaLag;
+use crate::metrics_api::MetricsApi;
 #[cfg(feature = "mysql")]
 use crate::mysql::MySqlQuery;
 use crate::nats::NatsLag;
@@ -23,6 +24,7 @@ use crate::prometheus::Prometheus;
 use crate::rabbitmq::RabbitQueue;
 use crate::redis::Redis;
 use crate::remote::Remote;
+use crate::sqs::AwsSqs;
 
 /// How often a server is asked: with every tick.
 const PACE: Span = Span::from_secs(1);
@@ -94,6 +96,11 @@ impl<'a> Maker<'a> {
                      to tidegate-gateway.tidegate:9090",
                 ),
             },
+            // Endpoints of services are known to a cluster's driver alone.
+            trigger::Source::MetricsApi(api) => self.remote(MetricsApi::new(api, value, None)),
+            trigger::Source::AwsSqs(queue) => {
+                self.remote(AwsSqs::new(queue, value, |name| std::env::var(name).ok()))
+            }
             trigger::Source::NatsJetStream(consumer) => self.remote(NatsLag::new(consumer, value)),
             #[cfg(feature = "kafka")]
             trigger::Source::Kafka(group) => self.remote(KafkaLag::new(group, value)),

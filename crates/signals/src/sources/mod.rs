@@ -7,7 +7,7 @@
 //! | `prometheus` | [`Compiled`] over what we scrape of the target's own replicas, or [`crate::prometheus`]: as the annotation `tidegate.dev/prometheus` says, else as the driver does |
 //! | `external`, `external-push` whose server is our gateway | the driver: it has the gateway; with `signal`, what was pushed under that name |
 //! | `cpu`, `memory` | the driver's look at its processes ([`crate::process`]) |
-//! | `kafka`, `nats-jetstream`, `rabbitmq`, `postgresql`, `mysql`, other `external` and `external-push` | the module of that name |
+//! | `kafka`, `nats-jetstream`, `rabbitmq`, `postgresql`, `mysql`, `metrics-api`, `aws-sqs-queue`, other `external` and `external-push` | the module of that name |
 //! | any other | nothing: its reading is an error that says so |
 //!
 //! What is read over a network is asked by the driver's [`Asker`], which asks equal questions once.

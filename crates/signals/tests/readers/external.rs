@@ -1,7 +1,6 @@
 //! External scalers, one written in Python.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -111,7 +110,7 @@ async fn a_scaler_that_crashes_is_an_error_and_one_that_comes_back_is_read_at_on
 async fn a_push_is_news_makes_the_next_ask_active_and_comes_again_after_a_crash() {
     let mut scaler = ExternalScaler::start();
     let reader = with(&scaler, "external-push", &[], &[]);
-    let news = reader.news().expect("it pushes");
+    let mut news = reader.news().expect("it pushes");
     for round in 0..2 {
         scaler.tell(&json!({ "metrics": { "jobs": [1, 1] } }));
         assert_eq!(reader.read().await, Ok(answer(1.0, false)));
@@ -119,8 +118,8 @@ async fn a_push_is_news_makes_the_next_ask_active_and_comes_again_after_a_crash(
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         scaler.tell(&json!({ "active": true }));
-        let heard = tokio::time::timeout(Duration::from_secs(60), Arc::clone(&news).notified_owned()).await;
-        assert!(heard.is_ok(), "round {round}: nothing was heard");
+        let heard = tokio::time::timeout(Duration::from_secs(60), news.changed()).await;
+        assert!(heard.is_ok_and(|heard| heard.is_ok()), "round {round}: nothing was heard");
         assert!(reader.read().await.is_ok_and(|answer| answer.active));
         scaler.kill();
         assert!(reader.read().await.is_err());

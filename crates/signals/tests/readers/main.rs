@@ -3,6 +3,7 @@
 mod asker;
 #[cfg(feature = "external")]
 mod external;
+mod metrics_api;
 #[cfg(feature = "mysql")]
 mod mysql;
 #[cfg(feature = "postgresql")]
@@ -12,5 +13,7 @@ mod redis;
 mod scrape;
 mod server;
 mod sources;
+mod sqs;
 mod topologies;
 mod trigger;
+mod web;

@@ -4,7 +4,6 @@
 //! They come from Debian's packages; a server that is not installed fails the test with the line that
 //! installs it.
 
-pub mod certificates;
 pub mod external_scaler;
 pub mod mariadb;
 pub mod postgresql;
@@ -12,7 +11,7 @@ mod process;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-pub use certificates::Certificates;
+pub use crate::brokers::Certificates;
 pub use external_scaler::ExternalScaler;
 pub use mariadb::MariaDb;
 pub use postgresql::PostgreSql;
