@@ -120,7 +120,7 @@ fn grpc(tools: &Path) -> Result<()> {
         return Ok(());
     }
     for package in GRPC_PYTHON {
-        pip(&directory, package)?;
+        pip(&directory, package, &[])?;
     }
     fs::write(&mark, wanted).with_context(|| format!("cannot write {}", mark.display()))
 }

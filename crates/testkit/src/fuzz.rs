@@ -3,6 +3,7 @@
 //! Each takes any bytes and must return: no panic, no overflow, no unbounded time or memory. What holds
 //! for accepted input is asserted.
 
+pub mod traces;
 pub mod brokers;
 pub mod sources;
 pub mod wire;
@@ -37,6 +38,8 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("request", wire::request),
     ("sse", wire::sse),
     ("answer", wire::answer),
+    ("client", wire::client),
+    ("trace", traces::trace),
     ("location", sources::location),
     ("connection", sources::connection),
     ("amqp", brokers::amqp),

@@ -30,6 +30,12 @@ pub(crate) enum Command {
     Top(crate::commands::top::TopArgs),
     /// Decide from observations: JSON lines in, explained decisions out.
     Decide(Decide),
+    /// Play a trace to a simulated fleet: what a policy costs, and how many users it keeps waiting.
+    Simulate(crate::commands::simulate::SimulateArgs),
+    /// Simulate several policies or manifests on the same trace and seeds, side by side.
+    Compare(crate::commands::compare::CompareArgs),
+    /// Search a manifest's thresholds and windows for the least GPU time that holds an objective.
+    Tune(crate::commands::tune::TuneArgs),
     /// Find the mistakes in manifests, each with its place, its reason and its fix.
     Lint(Lint),
     /// Run a journal again: the same actions, or the first difference.

@@ -155,7 +155,7 @@ fn flow(view: &mut TargetView, traffic: &Traffic, now: f64) {
             waited_s: (now - held.since.as_secs_f64()).max(0.0),
             expected_s: held.expected.map(|span| span.as_secs_f64()),
             priority: format!("{:?}", held.priority).to_lowercase(),
-            prompt_tokens: 0,
+            prompt_tokens: held.prompt_tokens.into(),
         })
         .collect();
 }

@@ -1,11 +1,8 @@
 //! `tidegate decide` and `tidegate replay`, as users run them.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
 
 use std::fs;
 
-use common::{QUEUE, files, project, text, tidegate};
+use crate::common::{QUEUE, files, project, text, tidegate};
 use serde_json::Value;
 
 fn lines(out: &str) -> Vec<Value> {

@@ -8,7 +8,8 @@ use tidegate_core::formula::Compiler;
 use tidegate_core::journal::Snapshot;
 use tidegate_core::scale::{Action, Event, Scaler, Spec, SpecError, State};
 use tidegate_core::time::Time;
-use tidegate_journal::{Journal, Segments};
+
+use crate::{Journal, Segments};
 
 /// Takes down every event and what followed.
 pub trait Recorder {
@@ -23,6 +24,14 @@ pub trait Recorder {
     /// # Errors
     /// When it cannot be written.
     fn record(&mut self, t: Time, target: &str, event: &Event, actions: &[Action]) -> io::Result<()>;
+
+    /// At the end: writes out what is buffered.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl<S: Segments> Recorder for Journal<S> {
@@ -32,6 +41,10 @@ impl<S: Segments> Recorder for Journal<S> {
 
     fn record(&mut self, t: Time, target: &str, event: &Event, actions: &[Action]) -> io::Result<()> {
         Journal::record(self, t, target, event, actions)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        Journal::finish(self)
     }
 }
 

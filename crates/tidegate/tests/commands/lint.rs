@@ -1,9 +1,6 @@
 //! `tidegate lint`, `crds` and `completions`, as users run them.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::{QUEUE, files, project, text, tidegate};
+use crate::common::{QUEUE, files, project, text, tidegate};
 use serde_json::Value;
 
 /// The query averages what the trigger divides again: an error. The name is deprecated: a warning.
