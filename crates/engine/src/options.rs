@@ -105,6 +105,8 @@ pub struct Options {
     pub api_key: Option<String>,
     /// Writes the start's phases to standard error.
     pub log: bool,
+    /// Writes a line for each request, in the order they came.
+    pub log_requests: bool,
 }
 
 impl Options {
@@ -125,6 +127,7 @@ impl Options {
             fault: None,
             api_key: None,
             log: false,
+            log_requests: false,
         }
     }
 

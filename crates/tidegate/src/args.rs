@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Load(crate::commands::load::LoadArgs),
     /// Tell why a target has the replicas it has.
     Why(crate::commands::why::WhyArgs),
+    /// Look for the known failures of a running fleet, each with its evidence and its fix.
+    Doctor(crate::commands::doctor::DoctorArgs),
     /// Watch the fleet in the terminal.
     Top(crate::commands::top::TopArgs),
     /// Decide from observations: JSON lines in, explained decisions out.

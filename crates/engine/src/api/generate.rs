@@ -21,13 +21,13 @@ use crate::progress::Ticket;
 /// Between the bytes of the fault `trickle`, at speed 1.
 const TRICKLE: tidegate_core::time::Span = tidegate_core::time::Span::from_secs(1);
 
-pub(super) async fn complete(app: &Arc<App>, kind: Kind, body: &Bytes) -> Outcome {
+pub(super) async fn complete(app: &Arc<App>, kind: Kind, id: &str, body: &Bytes) -> Outcome {
     let asked: Generate = serde_json::from_slice(body).map_err(|error| Refusal::json(&error))?;
     let model = app.model(asked.model.as_ref())?;
     let plan = asked.plan(kind, app.block_tokens, app.machine.tokens_max())?;
     let prefix = if kind == Kind::Chat { "chatcmpl-" } else { "cmpl-" };
     let dialect = app.options.dialect;
-    let head = Head { dialect, kind, id: app.id(prefix), created_s: app.now_s(), model };
+    let head = Head { dialect, kind, id: format!("{prefix}{id}"), created_s: app.now_s(), model };
     if app.options.fault == Some(Fault::Trickle) {
         let mut writer = Writer::new(Shape::new(head), dialect, &plan);
         let tokens = plan.request.output_tokens;

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{Body, Served};
+use crate::log::Log;
 use crate::machine::{Clock, Machine};
 use crate::metrics::http::Answer;
 use crate::metrics::{self, View};
@@ -125,11 +126,15 @@ async fn answer(app: &Arc<App>, handler: &'static str, request: Request<Incoming
         }
         _ => {
             app.misbehave().await;
+            let id = request_id(app, &request);
             let body = read(request).await?;
+            if app.options.log_requests {
+                Log { on: app.options.log }.info(&format!("Received request {id}"));
+            }
             match handler {
                 "/v1/embeddings" => generate::embed(app, &body).await,
-                "/v1/chat/completions" => generate::complete(app, request::Kind::Chat, &body).await,
-                _ => generate::complete(app, request::Kind::Text, &body).await,
+                "/v1/chat/completions" => generate::complete(app, request::Kind::Chat, &id, &body).await,
+                _ => generate::complete(app, request::Kind::Text, &id, &body).await,
             }
         }
     }
@@ -163,9 +168,21 @@ impl App {
     }
 
     /// A name for an answer that no other engine gives.
-    fn id(&self, prefix: &str) -> String {
+    fn id(&self) -> String {
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-        format!("{prefix}{:016x}", mix(nanos, u64::from(std::process::id())))
+        format!("{:016x}", mix(nanos, u64::from(std::process::id())))
+    }
+}
+
+/// What vLLM calls a request: what the client calls it, if it does. A UUID has 36 characters.
+const REQUEST_ID_CHARS_MAX: usize = 128;
+
+fn request_id(app: &App, request: &Request<Incoming>) -> String {
+    let given = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
+    let given = given.filter(|text| (1..=REQUEST_ID_CHARS_MAX).contains(&text.len()));
+    match given.filter(|_| app.options.dialect == Dialect::Vllm) {
+        Some(given) => given.to_owned(),
+        None => app.id(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Asking a Tidegate that runs: its admin listener, over plain HTTP.
+//! Asking a Tidegate that runs: its admin listener, over HTTP or HTTPS.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,11 +7,14 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use tokio::runtime::Runtime;
+
+use super::tls::{self, TlsArgs};
 
 /// An answer takes milliseconds; after this nobody is there.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,6 +31,11 @@ pub(crate) struct AdminArgs {
     /// Where the admin listener is. Where it is not loopback, TIDEGATE_ADMIN_TOKEN holds its token.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8081")]
     pub(crate) admin_addr: SocketAddr,
+    /// The admin listener speaks TLS, as it does elsewhere than on loopback where `--tls-cert` was given.
+    #[arg(long)]
+    pub(crate) https: bool,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 }
 
 /// What came back.
@@ -46,17 +54,21 @@ pub(crate) enum Answer {
 pub(crate) struct Admin {
     addr: SocketAddr,
     runtime: Runtime,
-    client: Client<HttpConnector, Empty<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    scheme: &'static str,
     token: Option<String>,
 }
 
 impl Admin {
     pub(crate) fn new(args: &AdminArgs) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let https = args.https || args.tls.given();
+        let connector = if https { args.tls.connector()? } else { tls::plain()? };
         Ok(Admin {
             addr: args.admin_addr,
+            scheme: if https { "https" } else { "http" },
             runtime: runtime.context("cannot start a client")?,
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            client: Client::builder(TokioExecutor::new()).build(connector),
             token: std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty()),
         })
     }
@@ -78,7 +90,7 @@ impl Admin {
     }
 
     async fn fetch(&self, path: &str) -> Result<(u16, Bytes)> {
-        let mut request = hyper::Request::get(format!("http://{}{path}", self.addr));
+        let mut request = hyper::Request::get(format!("{}://{}{path}", self.scheme, self.addr));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }

@@ -54,6 +54,9 @@ pub(crate) struct EngineArgs {
     /// Misbehave: garbage, hang, trickle or crash-after=N.
     #[arg(long, value_name = "FAULT")]
     fault: Option<Fault>,
+    /// Write a line for each request, in the order they came.
+    #[arg(long)]
+    enable_log_requests: bool,
 }
 
 pub(crate) fn run(args: EngineArgs) -> Result<ExitCode> {
@@ -71,6 +74,7 @@ pub(crate) fn run(args: EngineArgs) -> Result<ExitCode> {
         fault: args.fault,
         api_key: args.api_key,
         log: true,
+        log_requests: args.enable_log_requests,
     };
     let runtime = tokio::runtime::Runtime::new().context("cannot start the threads of the server")?;
     runtime.block_on(async {

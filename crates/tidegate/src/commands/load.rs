@@ -15,6 +15,7 @@ use tidegate_load::schedule::{Arrivals, Tokens, Weighted};
 use tidegate_load::{Mix, Options, Plan, Progress, Report, Schedule, Snapshot};
 use tidegate_sim::trace::Trace;
 
+use super::tls::TlsArgs;
 use crate::args::TextOrJson;
 use crate::output;
 
@@ -125,6 +126,8 @@ struct SendingArgs {
     /// A file with the API key.
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// A header to send with each request.
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
@@ -199,6 +202,9 @@ fn options(args: &LoadArgs) -> Result<Options> {
     options.timeout = sending.timeout;
     options.in_flight_max = sending.max_in_flight;
     options.slo = Slo { ttft: args.slo_ttft, itl: args.slo_itl };
+    if sending.url.starts_with("https:") {
+        options.tls = sending.tls.config()?;
+    }
     for header in &sending.header {
         options.header(header)?;
     }

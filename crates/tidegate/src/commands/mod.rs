@@ -2,10 +2,12 @@
 
 mod admin;
 mod decide;
+pub(crate) mod doctor;
 pub(crate) mod engine;
 mod lint;
 pub(crate) mod load;
 mod replay;
+mod tls;
 pub(crate) mod top;
 pub(crate) mod why;
 
@@ -24,6 +26,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Engine(args) => engine::run(args),
         Command::Load(args) => load::run(&args),
         Command::Why(args) => why::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Decide(args) => decide::run(&args),
         Command::Lint(args) => lint::run(&args),

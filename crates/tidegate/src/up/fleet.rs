@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +84,10 @@ pub(crate) struct Loop {
     pub(crate) counted: BTreeMap<Arc<str>, show::Counted>,
     /// Targets that wait for a GPU nobody yields, and why.
     pub(crate) in_vain: BTreeMap<Arc<str>, String>,
+    /// Replicas that failed, as last said on standard error.
+    pub(crate) failing: BTreeMap<Arc<str>, String>,
+    /// Where the journal is.
+    pub(crate) state_dir: PathBuf,
 }
 
 impl Loop {
@@ -169,8 +174,20 @@ impl Loop {
         }
         self.swap()?;
         self.flush()?;
+        self.complain(&status);
         self.publish();
         Ok(())
+    }
+
+    /// Says of each failed run why it failed. Back-off doubles, so a crash loop says a line every few minutes.
+    fn complain(&mut self, status: &Status) {
+        let failing = show::failing(status);
+        for (target, why) in &failing {
+            if self.failing.get(target) != Some(why) {
+                output::complain(&format!("{target}: {why}"));
+            }
+        }
+        self.failing = failing;
     }
 
     /// Asks every target's sources; who is still being asked is decided on what there is.

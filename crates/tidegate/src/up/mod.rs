@@ -11,6 +11,7 @@
 mod clock;
 mod demo;
 mod fleet;
+mod here;
 mod limits;
 mod scrape;
 mod show;
@@ -95,6 +96,8 @@ async fn up(args: &Up) -> Result<ExitCode> {
         notes: Arc::clone(&notes),
         counted: BTreeMap::new(),
         in_vain: BTreeMap::new(),
+        failing: BTreeMap::new(),
+        state_dir: state_dir.clone(),
     };
     fleet.install();
     announce(args, &gateway, &admin)?;

@@ -85,6 +85,7 @@ pub(crate) fn fleet(of: &mut Loop) -> Shown {
         gpus: gpus(&status),
         targets,
         cost_per_hour: (!costs.is_empty()).then(|| costs.iter().sum()),
+        machine: Some(super::here::view(&of.state_dir)),
         notes: of.notes.list(),
     }
 }
@@ -189,6 +190,19 @@ fn trouble(of: &Loop, machine: Option<&TargetStatus>, target: &Arc<str>) -> Opti
         (Some(why), Some(in_vain)) => Some(format!("{why}; {in_vain}")),
         (why, in_vain) => why.or_else(|| in_vain.cloned()),
     }
+}
+
+/// By target, the first replica whose last run failed, and why.
+pub(crate) fn failing(status: &Status) -> BTreeMap<Arc<str>, String> {
+    let failed = |target: &TargetStatus| {
+        target.replicas.iter().find_map(|replica| match &replica.state {
+            State::BackOff { why, .. } | State::Failed { why, .. } => {
+                Some((Arc::clone(&target.target), format!("{}: {why}", replica.replica)))
+            }
+            _ => None,
+        })
+    };
+    status.targets.iter().filter_map(failed).collect()
 }
 
 fn state_of(replica: &ReplicaStatus) -> ReplicaState {

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use futures_util::future::join_all;
 
@@ -70,10 +71,13 @@ spec:
 #[tokio::test]
 async fn llama_cpp_is_woken_scaled_up_drained_and_sent_to_zero_without_a_broken_stream() {
     let Some(server) = llama_server() else {
-        let told = "\n*** LEFT OUT: no llama-server, so no real engine was tested. `cargo xtask setup` installs it. ***\n";
+        let told = "\n*** LEFT OUT: no llama-server, so no real engine was tested. `cargo xtask setup --real-engine` installs it. ***\n";
         std::io::stderr().write_all(told.as_bytes()).unwrap();
         return;
     };
+    let version = Command::new(&server).arg("--version").output().unwrap();
+    let said = String::from_utf8_lossy(&version.stderr);
+    assert!(version.status.success(), "{} does not run here: {said}", server.display());
     let directory = tempfile::tempdir().unwrap();
     let model = directory.path().join("tiny.gguf");
     gguf::write(&model).unwrap();

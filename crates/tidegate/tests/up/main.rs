@@ -4,11 +4,14 @@
 mod clients;
 mod death;
 mod demo;
+mod doctor;
 mod drain;
 mod files;
 mod fleet;
 mod gguf;
 mod hold;
 mod llamacpp;
+mod load;
 mod rig;
+mod secure;
 mod swap;

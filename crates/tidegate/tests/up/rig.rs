@@ -1,6 +1,6 @@
 //! A real `tidegate up` on free ports in a directory of its own, and a client for it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body_util::{BodyExt, BodyStream, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -74,8 +75,13 @@ impl Rig {
     }
 
     fn start(mut command: Command, directory: Arc<TempDir>, more: &[&str]) -> Rig {
+        for listener in ["--gateway-addr", "--admin-addr"] {
+            if !more.contains(&listener) {
+                command.args([listener, "127.0.0.1:0"]);
+            }
+        }
         command
-            .args(["--gateway-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--state-dir"])
+            .arg("--state-dir")
             .arg(directory.path().join("state"))
             .args(more)
             .stdin(Stdio::null())
@@ -112,6 +118,22 @@ impl Rig {
         self.child.id()
     }
 
+    /// Memory it has in use now.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        self.memory_kib("VmRSS:")
+    }
+
+    /// Memory it has had in use at the most.
+    pub(crate) fn most_resident_kib(&self) -> u64 {
+        self.memory_kib("VmHWM:")
+    }
+
+    fn memory_kib(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+        line.trim_end_matches("kB").trim().parse().expect("a number")
+    }
+
     /// What it said on standard error.
     pub(crate) fn talk(&self) -> String {
         self.talk.lock().expect("a lock").clone()
@@ -146,15 +168,51 @@ impl Rig {
         self.post("/v1/chat/completions", &chat(model, max_tokens, stream)).await
     }
 
+    /// A chat completion under a name of its own.
+    pub(crate) fn request(&self, id: &str, body: &Value) -> http::Request<Full<Bytes>> {
+        http::Request::post(format!("{}/v1/chat/completions", self.gateway))
+            .header("content-type", "application/json")
+            .header("x-request-id", id)
+            .body(Full::from(body.to_string()))
+            .expect("a request")
+    }
+
     pub(crate) async fn send(&self, request: http::Request<Full<Bytes>>) -> Answer {
-        let answer = tokio::time::timeout(PATIENCE, async {
-            let response = self.client.request(request).await.expect("an answer");
-            let (parts, body) = response.into_parts();
-            let body = body.collect().await.expect("a whole body").to_bytes();
-            let body = String::from_utf8_lossy(&body).into_owned();
-            Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+        self.rest(self.head(request).await).await
+    }
+
+    /// Sends, and waits for the head of the answer.
+    pub(crate) async fn head(&self, request: http::Request<Full<Bytes>>) -> http::Response<Incoming> {
+        self.in_time(async { self.client.request(request).await.expect("an answer") }).await
+    }
+
+    /// Reads the rest of an answer.
+    pub(crate) async fn rest(&self, response: http::Response<Incoming>) -> Answer {
+        let (parts, body) = response.into_parts();
+        let body = self.in_time(async { body.collect().await.expect("a whole body").to_bytes() }).await;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+    }
+
+    async fn in_time<T>(&self, answer: impl Future<Output = T>) -> T {
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                panic!("no answer in {PATIENCE:?}; the fleet: {}\nit said:\n{}", self.last(), self.talk())
+            }
+        }
+    }
+
+    /// What the pages show, asked on a connection of its own, for whoever wonders why nothing happens.
+    fn last(&self) -> String {
+        let addr = self.admin.trim_start_matches("http://");
+        let asked = std::net::TcpStream::connect(addr).and_then(|mut socket| {
+            socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+            write!(socket, "GET /api/fleet HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
+            let mut said = String::new();
+            socket.read_to_string(&mut said).map(|_| said)
         });
-        answer.await.unwrap_or_else(|_| panic!("no answer in {PATIENCE:?}; it said:\n{}", self.talk()))
+        asked.unwrap_or_else(|error| format!("not told ({error})"))
     }
 
     /// The fleet as the dashboard has it.
