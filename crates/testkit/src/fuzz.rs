@@ -3,9 +3,9 @@
 //! Each takes any bytes and must return: no panic, no overflow, no unbounded time or memory. What holds
 //! for accepted input is asserted.
 
-pub mod traces;
 pub mod brokers;
 pub mod sources;
+pub mod traces;
 pub mod wire;
 
 use std::sync::{Arc, LazyLock};
