@@ -2,8 +2,9 @@
 //!
 //! Bound to loopback, whoever is on the machine may; but a web page elsewhere may not get at it through
 //! the visitor's browser with a name that resolves to 127.0.0.1, so the request must name a loopback
-//! host. Bound to anything else, every read needs the token. The one write, a pushed number, needs its own
-//! everywhere ([`crate::push`]).
+//! host. Bound to anything else, every request needs the token. What is written needs more: a pushed number a
+//! token of its own everywhere ([`crate::push`]), samples a content type that no page elsewhere may send
+//! unasked.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use maud::Markup;
 use serde::Deserialize;
 use serde_json::json;
+use tidegate_metrics::store::Shared;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,7 @@ use crate::history::COARSE_MAX;
 use crate::model::TargetView;
 use crate::push::{self, Push};
 use crate::source::Source;
-use crate::{assets, events, page, prom, why};
+use crate::{assets, events, page, prom, series, why};
 
 /// Bytes of a body: the login form and a pushed number have one.
 const BODY_BYTES_MAX: usize = 4 * 1024;
@@ -49,7 +50,7 @@ pub(crate) struct App {
 pub(crate) fn router(
     source: Arc<dyn Source>,
     access: Access,
-    push: Option<Push>,
+    (push, store): (Option<Push>, Option<Arc<Shared>>),
     stop: CancellationToken,
 ) -> Router {
     let viewers = Arc::new(Semaphore::new(events::VIEWERS_MAX));
@@ -74,6 +75,7 @@ pub(crate) fn router(
         )
         .fallback(async || missing("no such page; the fleet is at /"))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .merge(store.map_or_else(Router::new, series::routes))
         .layer(middleware::from_fn_with_state(app.clone(), guard))
         .with_state(app)
 }

@@ -60,5 +60,5 @@ pub use liveness::Liveness;
 pub use pushed::Pushed;
 pub use remote::{Question, Remote};
 pub use scrape::{Endpoint, Scrape, Scraped, Scraper};
-pub use series::Series;
+pub use series::{Kept, Series};
 pub use sources::{Context, Demand, Queries, Shared, Source, Sources};

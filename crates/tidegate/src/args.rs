@@ -64,6 +64,10 @@ pub(crate) struct Up {
     /// Where the dashboard, the metrics and the admin API are.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8081")]
     pub(crate) admin_addr: SocketAddr,
+    /// Keep every series of every replica's metrics for queries, not only those that tell a scaler
+    /// something or that a trigger names.
+    #[arg(long)]
+    pub(crate) store_all: bool,
     /// Journal and logs; `~/.local/state/tidegate` by default, a temporary one for the demo.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,

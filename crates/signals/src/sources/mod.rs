@@ -30,7 +30,7 @@ use self::maker::{Maker, unsupported};
 use crate::asker::{Asker, Follower, News};
 use crate::process::Usage;
 use crate::pushed::Pushed;
-use crate::series::{Series, error};
+use crate::series::{Kept, Series, error};
 
 /// What reads a signal.
 #[derive(Debug)]
@@ -144,15 +144,26 @@ impl Sources {
             };
             sources.push((Arc::clone(&signal.name), source));
         }
-        let queries: Vec<&Compiled> = sources
-            .iter()
-            .filter_map(|(_, source)| match source {
-                Source::Embedded(query) => Some(&**query),
-                _ => None,
-            })
-            .collect();
+        let mut sources = Sources { sources, series: None };
+        let queries = sources.queries();
         let series = (!queries.is_empty()).then(|| Arc::new(Series::new(&queries)));
-        Sources { sources, series }
+        sources.series = series;
+        sources
+    }
+
+    /// The same with its series in the driver's store, whether a query wants any or not.
+    #[must_use]
+    pub fn keeping(mut self, kept: &Arc<Kept>, target: &Arc<str>) -> Self {
+        self.series = Some(Arc::new(kept.series(target, &self.queries())));
+        self
+    }
+
+    fn queries(&self) -> Vec<&Compiled> {
+        let embedded = self.sources.iter().filter_map(|(_, source)| match source {
+            Source::Embedded(query) => Some(&**query),
+            _ => None,
+        });
+        embedded.collect()
     }
 
     /// Each signal with what reads it, in the manifest's order.

@@ -16,7 +16,7 @@ use tidegate_metrics::dialect::SCRAPE_LABELS;
 use tidegate_metrics::eval::{Answer, Compiled, compile};
 use tidegate_metrics::exposition::{Format, Sample, read};
 use tidegate_metrics::promql::{MatchOp, parse};
-use tidegate_metrics::store::Store;
+use tidegate_metrics::store::{Store, reach};
 
 use super::ReplicaSeen;
 use super::page::Page;
@@ -74,9 +74,11 @@ impl Sources {
         for name in unknown {
             remarks.push(format!("no simulated engine writes {name}: what asks for it finds nothing"));
         }
-        let horizon = queries().map(Compiled::window).max().unwrap_or(Span::ZERO);
         let labels = labels(queries());
-        let store = Store::new(horizon).scraped_every(every);
+        let mut store = Store::new().scraped_every(every);
+        for query in queries() {
+            query.names().iter().for_each(|name| store.keep(name, reach(query.reach())));
+        }
         Sources {
             sources,
             page,
@@ -96,12 +98,12 @@ impl Sources {
             let name: Arc<str> = format!("replica-{}", replica.number).into();
             gone.remove(&replica.number);
             self.known.insert(replica.number);
-            self.store.add(&name, &[("pod", &name), ("instance", &name)]);
+            self.store.add(&name, None, &[("pod", &name), ("instance", &name)]);
             self.page.write(replica, &self.labels, &mut self.text);
             let mut samples: Vec<Sample<'_>> = Vec::new();
             match read(&self.text, Format::Text, |_| Some(()), |(), sample| samples.push(sample)) {
                 Ok(_) => self.store.scraped(&name, now, &samples),
-                Err(_) => self.store.failed(&name),
+                Err(_) => self.store.failed(&name, now),
             }
         }
         for number in gone {
@@ -131,7 +133,7 @@ impl Sources {
 
     /// As KEDA asks a Prometheus: nothing is absent, one series is a value, a bare number is refused.
     fn ask(&self, query: &Compiled, now: Time) -> Reading {
-        match query.ask(&self.store, now) {
+        match query.ask(&self.store, None, now) {
             Err(failed) => Reading::Error(failed.to_string().into()),
             Ok(Answer::Scalar(_)) => Reading::Error("a bare number, which KEDA refuses".into()),
             Ok(Answer::Vector(elements)) => match elements.as_slice() {

@@ -22,7 +22,7 @@ use tidegate_journal::Journal;
 use tidegate_local::Machine;
 use tidegate_local::status::Status;
 use tidegate_signals::process::Usage;
-use tidegate_signals::{Asker, Context, Pushed, Queries, Shared, Sources};
+use tidegate_signals::{Asker, Context, Kept, Pushed, Queries, Shared, Sources};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
@@ -102,6 +102,8 @@ pub(crate) struct Loop {
     pub(crate) inbox: mpsc::UnboundedReceiver<Message>,
     pub(crate) outbox: mpsc::UnboundedSender<Message>,
     pub(crate) scrapes: Arc<super::scrape::Scrapes>,
+    /// Every target's series, as a Prometheus would have them.
+    pub(crate) kept: Arc<Kept>,
     pub(crate) usage: usage::Look,
     /// Asks every server, for all targets.
     pub(crate) asker: Asker,
@@ -396,7 +398,7 @@ impl Loop {
                 queries: self.queries,
                 files: self.world.auth.all(),
             };
-            let sources = Arc::new(Sources::new(target, &self.world.manifests, shared));
+            let sources = Arc::new(Sources::new(target, &self.world.manifests, shared).keeping(&self.kept, name));
             self.scrapes.target(unit, sources.series().cloned());
             let requests = usage::requests(target, unit, &self.world.manifests);
             let news = news_of(name, &sources, &self.outbox);

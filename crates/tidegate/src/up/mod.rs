@@ -42,7 +42,7 @@ use tidegate_gateway::keys::Keys;
 use tidegate_journal::Journal;
 use tidegate_local::{Machine, Status};
 use tidegate_manifest::formula::ExprLang;
-use tidegate_signals::{Asker, Pushed};
+use tidegate_signals::{Asker, Kept, Pushed};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio_util::sync::CancellationToken;
@@ -86,7 +86,8 @@ async fn up(args: &Up) -> Result<ExitCode> {
     let signals_clock = tidegate_signals::Clock::new(move || clock.now());
     let pushed = Pushed::new(signals_clock.clone());
     let push = push(&state_dir, pushed.clone())?;
-    let admin = admin(args, Arc::clone(&board), &gateway, push).await?;
+    let kept = Arc::new(Kept::new(args.store_all));
+    let admin = admin(args, Arc::clone(&board), &gateway, (push, &kept)).await?;
 
     let known = (world.hash.clone(), world.auth.clone());
     let mut fleet = Loop {
@@ -100,6 +101,7 @@ async fn up(args: &Up) -> Result<ExitCode> {
         inbox,
         outbox: outbox.clone(),
         scrapes,
+        kept,
         usage: usage::Look::default(),
         asker: Asker::new(signals_clock),
         pushed,
@@ -256,7 +258,7 @@ async fn admin(
     args: &Up,
     board: Arc<Board>,
     gateway: &Arc<Gateway>,
-    push: Push,
+    (push, kept): (Push, &Kept),
 ) -> Result<tidegate_dashboard::Running> {
     let writer = Arc::clone(gateway);
     board.add_metrics(move |out| writer.write_metrics(out));
@@ -268,7 +270,13 @@ async fn admin(
         (Some(cert), Some(key)) if token.is_some() => Some(tidegate_gateway::tls::load(cert, key)?),
         _ => None,
     };
-    let config = tidegate_dashboard::Config { addr: args.admin_addr, token, tls, push: Some(push) };
+    let config = tidegate_dashboard::Config {
+        addr: args.admin_addr,
+        token,
+        tls,
+        push: Some(push),
+        series: Some(Arc::clone(kept.store())),
+    };
     Ok(tidegate_dashboard::serve(config, board).await?)
 }
 
