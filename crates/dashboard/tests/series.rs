@@ -31,7 +31,8 @@ async fn kept(now_ms: i64) -> Running {
         }
     }
     let addr = ([127, 0, 0, 1], 0).into();
-    let config = Config { addr, token: None, tls: None, push: None, series: Some(Arc::new(Shared::new(store))) };
+    let config =
+        Config { addr, token: None, tls: None, push: None, series: Some(Arc::new(Shared::new(store))) };
     serve(config, Arc::new(Board::new())).await.expect("a free port")
 }
 

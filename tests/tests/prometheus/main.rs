@@ -83,8 +83,13 @@ async fn the_evaluator_answers_what_prometheus_answers() {
     let page = Page::start();
     let (vllm, llama) = (engine(Dialect::Vllm).await, engine(Dialect::LlamaCpp).await);
     let store = Arc::new(Shared::default());
-    let config =
-        Config { addr: ([127, 0, 0, 1], 0).into(), token: None, tls: None, push: None, series: Some(Arc::clone(&store)) };
+    let config = Config {
+        addr: ([127, 0, 0, 1], 0).into(),
+        token: None,
+        tls: None,
+        push: None,
+        series: Some(Arc::clone(&store)),
+    };
     let admin = serve(config, Arc::new(Board::new())).await.expect("the listener starts");
     let targets = [("vllm-0", vllm.addr()), ("llama-0", llama.addr()), ("page-0", page.addr())];
     let mut prometheus = Prometheus::start(&targets, admin.addr);

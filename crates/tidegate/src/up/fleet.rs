@@ -398,7 +398,8 @@ impl Loop {
                 queries: self.queries,
                 files: self.world.auth.all(),
             };
-            let sources = Arc::new(Sources::new(target, &self.world.manifests, shared).keeping(&self.kept, name));
+            let sources =
+                Arc::new(Sources::new(target, &self.world.manifests, shared).keeping(&self.kept, name));
             self.scrapes.target(unit, sources.series().cloned());
             let requests = usage::requests(target, unit, &self.world.manifests);
             let news = news_of(name, &sources, &self.outbox);
