@@ -26,8 +26,9 @@ use crate::worker::Worker;
 
 /// What is thrown away at the most of a body nobody wants: one of 100 MB sent without asking first.
 const LINGER_BYTES_MAX: usize = 128 << 20;
-/// For how long, and for how long without a byte: then the client is reading, and waits for the end.
-const LINGER_TIME: Duration = Duration::from_secs(10);
+/// For how long (100 MB at 4 MB/s), and for how long without a byte: then the client is reading, and waits for
+/// the end.
+const LINGER_TIME: Duration = Duration::from_secs(30);
 const LINGER_QUIET: Duration = Duration::from_secs(1);
 
 type Shared = Rc<RefCell<Wire>>;

@@ -3,6 +3,7 @@
 //! - [`scrape`] asks replicas for their `/metrics` each second, and says what changed since;
 //! - [`series`] keeps what queries want of those pages, so that `prometheus` triggers are answered
 //!   without a Prometheus;
+//! - [`redis`] reads lengths and backlogs, [`prometheus`] asks a server a query, each a [`remote`] source;
 //! - `kafka` (a feature) reads how far a consumer group lags behind;
 //! - `rabbitmq` (a feature) reads a queue's length or rates;
 //! - `postgresql` and `mysql` (features) read one number from a query;
@@ -32,7 +33,6 @@ pub mod https;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod liveness;
-#[cfg(feature = "postgresql")]
 mod metered;
 pub mod metrics_api;
 #[cfg(feature = "mysql")]

@@ -39,11 +39,14 @@ pub enum Error {
     NotFinite,
 }
 
+/// By target and signal, as long as a trigger reads it.
+type Declared = BTreeMap<(String, String), Weak<Slot>>;
+
 /// All signals that can be pushed. Clones are the same one.
 #[derive(Clone)]
 pub struct Pushed {
     clock: Clock,
-    declared: Arc<Mutex<BTreeMap<(String, String), Weak<Slot>>>>,
+    declared: Arc<Mutex<Declared>>,
 }
 
 impl fmt::Debug for Pushed {
@@ -112,7 +115,7 @@ impl Pushed {
         PushedReader { question, slot, clock: self.clock.clone(), stale_after: signal.stale_after }
     }
 
-    fn declared(&self) -> MutexGuard<'_, BTreeMap<(String, String), Weak<Slot>>> {
+    fn declared(&self) -> MutexGuard<'_, Declared> {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -499,12 +499,6 @@ macro_rules! words {
             pub fn from_word(word: &str) -> Option<Self> {
                 $crate::trigger::params::choice(word.trim()).ok()
             }
-
-            /// The variant of a word that stood where only the run finds it.
-            #[must_use]
-            pub fn named(word: &str) -> Option<Self> {
-                [$($name::$variant),+].into_iter().find(|variant| variant.as_str() == word)
-            }
         }
 
         impl $crate::trigger::params::Choice for $name {

@@ -8,7 +8,9 @@ use tidegate_testkit::brokers::RabbitMq;
 
 use crate::trigger::{held, source, values};
 
-fn reader(host: &str, more: &[(&str, &str)], auth: &[(&str, &str)]) -> RabbitQueue {
+type Pairs<'p> = &'p [(&'p str, &'p str)];
+
+fn reader(host: &str, more: Pairs<'_>, auth: Pairs<'_>) -> RabbitQueue {
     let mut metadata = vec![("host", host)];
     metadata.extend(more);
     match source("rabbitmq", &metadata, auth) {
@@ -35,16 +37,24 @@ fn is(value: f64) -> impl Fn(&Result<Option<Measured>, Error>) -> bool {
     move |read| matches!(read, Ok(Some(measured)) if (measured.value - value).abs() < 1e-9)
 }
 
+/// One server for all, since it takes the longest of all this.
 #[tokio::test]
-async fn queues_are_read_over_amqp_and_from_the_management_api() {
-    let rabbit = RabbitMq::start().await;
+async fn queues_are_read_and_a_server_that_was_killed_is_an_error_until_it_is_back() {
+    let mut rabbit = RabbitMq::start().await;
+    over_amqp(&rabbit).await;
+    from_the_management_api(&rabbit).await;
+    over_tls(&rabbit).await;
+    killed_and_back(&mut rabbit).await;
+}
+
+const LOGIN: Pairs<'static> = &[("username", "guest"), ("password", "hunter2")];
+
+async fn over_amqp(rabbit: &RabbitMq) {
     for (queue, messages) in [("jobs", 3), ("jobs-2", 4), ("other", 1)] {
         rabbit.declare(queue).await;
         rabbit.publish(queue, messages).await;
     }
     let amqp = format!("amqp://guest:guest@{}/", rabbit.amqp());
-    let http = format!("http://guest:guest@{}/", rabbit.management());
-
     let jobs = reader(&amqp, &length("jobs"), &[]);
     until(&jobs, is(3.0)).await;
     // A refusal closes the channel, and the connection goes on.
@@ -58,16 +68,18 @@ async fn queues_are_read_over_amqp_and_from_the_management_api() {
     let vhost = reader(&amqp, &[&length("jobs")[..], &[("vhostName", "elsewhere")]].concat(), &[]);
     let refused = vhost.read().await.expect_err("there is no such virtual host").to_string();
     assert!(refused.contains("530") && !refused.contains("guest:"), "{refused}");
-    let login = [("username", "guest"), ("password", "hunter2")];
     let refused =
-        reader(&amqp, &length("jobs"), &login).read().await.expect_err("a wrong password").to_string();
+        reader(&amqp, &length("jobs"), LOGIN).read().await.expect_err("a wrong password").to_string();
     assert!(refused.contains("403") && !refused.contains("hunter2"), "{refused}");
+}
 
+async fn from_the_management_api(rabbit: &RabbitMq) {
+    let http = format!("http://guest:guest@{}/", rabbit.management());
     until(&reader(&http, &length("jobs"), &[]), is(3.0)).await;
     let missing = reader(&http, &length("no-one"), &[]).read().await.expect_err("it was never declared");
     assert!(matches!(missing, Error::NoQueue { .. }), "{missing}");
     let refused =
-        reader(&http, &length("jobs"), &login).read().await.expect_err("a wrong password").to_string();
+        reader(&http, &length("jobs"), LOGIN).read().await.expect_err("a wrong password").to_string();
     assert!(refused.contains("401") && !refused.contains("hunter2"), "{refused}");
     let pattern =
         |operation| [&length("^jobs")[..], &[("useRegex", "true"), ("operation", operation)]].concat();
@@ -80,8 +92,10 @@ async fn queues_are_read_over_amqp_and_from_the_management_api() {
     let rate = reader(&http, &rate, &[]);
     rabbit.publish("jobs", 20).await;
     until(&rate, |read| matches!(read, Ok(Some(measured)) if measured.value > 0.0 && measured.active)).await;
+}
 
-    // TLS on both: the server asks for a certificate over AMQP.
+/// On both ports; over AMQP the server asks for our certificate too.
+async fn over_tls(rabbit: &RabbitMq) {
     let certificates = &rabbit.certificates;
     let encrypted = certificates.encrypted_key_pem("secret");
     let own = [
@@ -102,21 +116,20 @@ async fn queues_are_read_over_amqp_and_from_the_management_api() {
     assert!(stranger.to_string().contains("certificate"), "{stranger}");
 }
 
-#[tokio::test]
-async fn a_server_that_was_killed_is_an_error_until_it_is_back_and_nothing_stays_behind() {
-    let mut rabbit = RabbitMq::start().await;
-    rabbit.declare("jobs").await;
-    rabbit.publish("jobs", 2).await;
-    let amqp = reader(&format!("amqp://guest:guest@{}/", rabbit.amqp()), &length("jobs"), &[]);
-    let http = reader(&format!("http://guest:guest@{}/", rabbit.management()), &length("jobs"), &[]);
+async fn killed_and_back(rabbit: &mut RabbitMq) {
+    rabbit.declare("kept").await;
+    rabbit.publish("kept", 2).await;
+    let amqp = reader(&format!("amqp://guest:guest@{}/", rabbit.amqp()), &length("kept"), &[]);
+    let http = reader(&format!("http://guest:guest@{}/", rabbit.management()), &length("kept"), &[]);
     until(&amqp, is(2.0)).await;
     until(&http, is(2.0)).await;
     // Kept from reading to reading.
     for _ in 0..20 {
         amqp.read().await.expect("the server runs");
     }
-    assert_eq!(rabbit.connections().await, 1);
-    let before = held();
+    let ports = [rabbit.amqp().port(), rabbit.management().port()];
+    let before = held(&ports);
+    assert_eq!(before.0, 2, "one connection for each reader");
     rabbit.kill();
     for _ in 0..100 {
         let gone = amqp.read().await.expect_err("nobody listens");
@@ -128,7 +141,7 @@ async fn a_server_that_was_killed_is_an_error_until_it_is_back_and_nothing_stays
     assert!(amqp.read().await.is_ok(), "the next reading sees that it is back");
     until(&amqp, is(2.0)).await;
     until(&http, is(2.0)).await;
-    let after = held();
+    let after = held(&ports);
     assert!(
         after.0 <= before.0 && after.1 <= before.1,
         "sockets and tasks: {before:?} before, {after:?} after"

@@ -1,6 +1,6 @@
 //! Triggers as manifests have them, and what a leak would leave behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use tidegate_manifest::trigger::{Declared, Origin, Owner, Source, parse};
@@ -34,10 +34,20 @@ pub(crate) fn values(auth: &[(&str, &str)]) -> impl Fn(&Origin) -> Option<String
     }
 }
 
-/// Sockets this process has open, and tasks its runtime has alive.
-pub(crate) fn held() -> (usize, usize) {
+/// Sockets this process has to servers on `ports`, and tasks its runtime has alive. Each test has a runtime
+/// of its own, and servers nobody else asks.
+pub(crate) fn held(ports: &[u16]) -> (usize, usize) {
     let files = fs::read_dir("/proc/self/fd").expect("Linux tells");
-    let sockets = files.flatten().filter_map(|file| fs::read_link(file.path()).ok());
-    let sockets = sockets.filter(|link| link.to_string_lossy().starts_with("socket:")).count();
-    (sockets, tokio::runtime::Handle::current().metrics().num_alive_tasks())
+    let own: BTreeSet<_> = files
+        .flatten()
+        .filter_map(|file| fs::read_link(file.path()).ok())
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let table = fs::read_to_string("/proc/self/net/tcp").expect("Linux tells");
+    let sockets = table.lines().skip(1).filter(|line| {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        let port = columns[2].rsplit(':').next().and_then(|port| u16::from_str_radix(port, 16).ok());
+        port.is_some_and(|port| ports.contains(&port)) && own.contains(columns[9])
+    });
+    (sockets.count(), tokio::runtime::Handle::current().metrics().num_alive_tasks())
 }

@@ -11,9 +11,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// How long a server may take until it answers. A JVM or an Erlang machine needs five seconds on an idle
-/// machine; this one may be compiling.
-const READY: Duration = Duration::from_secs(120);
+/// How long a server may take until it answers. A JVM or an Erlang machine needs ten seconds on an idle
+/// machine; one that compiles with ten times as many programs as processors has needed two minutes.
+const READY: Duration = Duration::from_secs(300);
 
 /// How often it is asked.
 const STEP: Duration = Duration::from_millis(50);
@@ -44,7 +44,7 @@ impl Process {
     /// Waits until `ready` says so.
     ///
     /// # Panics
-    /// When the process ends before, or two minutes have passed.
+    /// When the process ends before, or five minutes have passed.
     pub async fn ready(&mut self, mut ready: impl AsyncFnMut() -> bool) {
         let waiting = tokio::time::timeout(READY, async {
             while !ready().await {

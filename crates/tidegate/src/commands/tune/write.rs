@@ -70,8 +70,8 @@ mod tests {
                 {"type": "cron", "metadata": {"desiredReplicas": "3"}}
             ]}
         });
-        set(&mut document, &Setting { threshold: 0.7071, down_window: Span::from_secs(60) });
-        assert_eq!(document["spec"]["triggers"][0]["metadata"]["threshold"], "5.657");
+        set(&mut document, &Setting { threshold: 0.625, down_window: Span::from_secs(60) });
+        assert_eq!(document["spec"]["triggers"][0]["metadata"]["threshold"], "5");
         assert_eq!(document["spec"]["triggers"][1]["metadata"]["desiredReplicas"], "3");
         let down = document.pointer("/spec/advanced/horizontalPodAutoscalerConfig/behavior/scaleDown");
         assert_eq!(down, Some(&json!({"stabilizationWindowSeconds": 60})));

@@ -6,45 +6,31 @@
 //! | `redis`, `redis-cluster`, `redis-sentinel` and their `-streams` | [`crate::redis`] |
 //! | `prometheus` | [`Compiled`] over what we scrape of the target's own replicas, or [`crate::prometheus`]: as the annotation `tidegate.dev/prometheus` says, else as the driver does |
 //! | `external`, `external-push` whose server is our gateway | the driver: it has the gateway; with `signal`, what was pushed under that name |
-//! | `external`, `external-push` of anybody else (a feature) | `crate::external` |
-//! | `metrics-api` | [`crate::metrics_api`], one server: services have no endpoints here yet |
-//! | `aws-sqs-queue` | [`crate::sqs`] |
-//! | `postgresql`, `mysql` (features) | `crate::postgresql`, `crate::mysql` |
 //! | `cpu`, `memory` | the driver's look at its processes ([`crate::process`]) |
+//! | `kafka`, `nats-jetstream`, `rabbitmq`, `postgresql`, `mysql`, `metrics-api`, `aws-sqs-queue`, other `external` and `external-push` | the module of that name |
 //! | any other | nothing: its reading is an error that says so |
 //!
 //! What is read over a network is asked by the driver's [`Asker`], which asks equal questions once.
+
+mod maker;
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 use tidegate_core::scale::Reading;
 use tidegate_core::scale::spec::Metric;
-use tidegate_core::time::{Span, Time};
+use tidegate_core::time::Time;
 use tidegate_manifest::bound::{Bound, Files};
 use tidegate_manifest::lower::CronSignal;
-use tidegate_manifest::trigger::{self, GatewayMetric, Origin, Trigger};
-use tidegate_manifest::{Document, Manifests, Target};
-use tidegate_metrics::eval::{Compiled, compile};
+use tidegate_manifest::trigger::GatewayMetric;
+use tidegate_manifest::{Manifests, Target};
+use tidegate_metrics::eval::Compiled;
 
+use self::maker::{Maker, unsupported};
 use crate::asker::{Asker, Follower, News};
-#[cfg(feature = "external")]
-use crate::external::{ExternalScaler, Object};
-use crate::metrics_api::MetricsApi;
-#[cfg(feature = "mysql")]
-use crate::mysql::MySqlQuery;
-#[cfg(feature = "postgresql")]
-use crate::postgresql::PostgreSqlQuery;
 use crate::process::Usage;
-use crate::prometheus::Prometheus;
 use crate::pushed::Pushed;
-use crate::redis::Redis;
-use crate::remote::Remote;
 use crate::series::{Kept, Series, error};
-use crate::sqs::AwsSqs;
-
-/// How often a server is asked: with every tick.
-const PACE: Span = Span::from_secs(1);
 
 /// What reads a signal.
 #[derive(Debug)]
@@ -262,122 +248,5 @@ impl Sources {
             Source::Usage { .. } => return None,
             Source::Unsupported { why } => Reading::Error(Arc::clone(why)),
         })
-    }
-}
-
-fn unsupported(why: impl AsRef<str>) -> Source {
-    Source::Unsupported { why: Arc::from(why.as_ref()) }
-}
-
-/// A trigger with all it takes to make its source.
-struct Maker<'a> {
-    trigger: Trigger,
-    index: usize,
-    target: &'a Target,
-    bound: &'a Bound<'a>,
-    shared: Shared<'a>,
-}
-
-impl<'a> Maker<'a> {
-    /// One for each trigger. One with a fault has made no target.
-    fn all(target: &'a Target, bound: &'a Bound<'a>, shared: Shared<'a>) -> Vec<Self> {
-        let parsed = (0..bound.triggers.len())
-            .filter_map(|index| Some((index, bound.parse_with(index, shared.files).ok()?)));
-        parsed.map(|(index, trigger)| Maker { trigger, index, target, bound, shared }).collect()
-    }
-
-    fn source(&self) -> Source {
-        if let Some(file) = self.bound.auth_file(self.index)
-            && !self.shared.files.contains_key(file)
-        {
-            return unsupported(format!(
-                "its authentication stands in the file {file}, which is not there; name its directory with \
-                 --filepath-auth-root-path"
-            ));
-        }
-        let value = |origin: &Origin| self.bound.value(self.index, origin, self.shared.files);
-        match &self.trigger.source {
-            trigger::Source::Cron(_) => {
-                match self.target.crons.iter().find(|cron| cron.signal == self.trigger.signal) {
-                    Some(cron) => Source::Cron(cron.clone()),
-                    None => {
-                        unsupported("the cron window is missing from the target; load the manifest again")
-                    }
-                }
-            }
-            trigger::Source::RedisList(list) => self.remote(Redis::list(list, value)),
-            trigger::Source::RedisStream(stream) => self.remote(Redis::stream(stream, value)),
-            trigger::Source::Prometheus(prometheus) => match self.queries() {
-                Queries::Embedded => match compile(&prometheus.query) {
-                    Ok(query) => Source::Embedded(Box::new(query)),
-                    Err(why) => unsupported(why.to_string()),
-                },
-                Queries::Remote => self.remote(Prometheus::new(prometheus, value)),
-            },
-            trigger::Source::External(external) => match (external.pushed(), external.gateway()) {
-                (Some(signal), _) => {
-                    let target = &self.target.spec.target;
-                    self.remote(Ok::<_, String>(self.shared.pushed.reader(target, &signal)))
-                }
-                (None, Some(metric)) => Source::Gateway(metric),
-                #[cfg(feature = "external")]
-                (None, None) => {
-                    let document = self.bound.document;
-                    let object = Object { name: &document.name, namespace: &document.namespace };
-                    self.remote(ExternalScaler::new(external, object, value))
-                }
-                #[cfg(not(feature = "external"))]
-                (None, None) => self.unread(),
-            },
-            trigger::Source::MetricsApi(of) => self.remote(MetricsApi::new(of, value, None)),
-            trigger::Source::AwsSqs(of) => {
-                self.remote(AwsSqs::new(of, value, |name| std::env::var(name).ok()))
-            }
-            #[cfg(feature = "postgresql")]
-            trigger::Source::PostgreSql(of) => self.remote(PostgreSqlQuery::new(of, value)),
-            #[cfg(feature = "mysql")]
-            trigger::Source::MySql(of) => self.remote(MySqlQuery::new(of, value)),
-            _ => self.unread(),
-        }
-    }
-
-    fn unread(&self) -> Source {
-        unsupported(format!(
-            "triggers of type {} are not read yet; use redis, cron, prometheus, or the gateway",
-            self.trigger.type_.as_str()
-        ))
-    }
-
-    /// Follows a reader's question, or says why there is none.
-    fn remote<R: Remote, E: ToString>(&self, reader: Result<R, E>) -> Source {
-        let reader = match reader {
-            Ok(reader) => Box::new(reader),
-            Err(why) => return unsupported(why.to_string()),
-        };
-        match self.shared.asker.follow(reader, self.pace()) {
-            Ok(follower) => Source::Remote(follower),
-            Err(why) => unsupported(why.to_string()),
-        }
-    }
-
-    fn queries(&self) -> Queries {
-        match self.annotation("tidegate.dev/prometheus").as_deref() {
-            Some("embedded") => Queries::Embedded,
-            Some("remote") => Queries::Remote,
-            _ => self.shared.queries,
-        }
-    }
-
-    /// A second, or `pollingInterval` where that is shorter. All of it where the target wants so, or the
-    /// trigger: `useCachedMetrics` is there to spare a server.
-    fn pace(&self) -> Span {
-        let interval = self.target.spec.polling_interval;
-        let honour = self.annotation("tidegate.dev/honour-polling-interval").as_deref() == Some("true");
-        let spare = self.bound.triggers.get(self.index).is_some_and(|it| it.use_cached_metrics == Some(true));
-        if honour || spare { interval } else { interval.min(PACE) }
-    }
-
-    fn annotation(&self, name: &str) -> Option<String> {
-        Document::annotation(self.bound.document, name)
     }
 }
