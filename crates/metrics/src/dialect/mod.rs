@@ -275,11 +275,34 @@ pub fn lookup(name: &str) -> Option<&'static Metric> {
     }
 }
 
-/// The names on the wire of everything that tells a scaler something, of every engine: what a store of
-/// series keeps without being asked.
+/// What a store of series keeps without being asked: what a scaler reads, and no more. A page of vLLM has
+/// 90 series of it, where all that tells anything (end to end, prefill, decode, lengths) would be 300.
+const KEPT: [Signal; 12] = [
+    Signal::Waiting,
+    Signal::Running,
+    Signal::KvUse,
+    Signal::KvCapacity,
+    Signal::Ttft,
+    Signal::Itl,
+    Signal::QueueTime,
+    Signal::PromptTokens,
+    Signal::OutputTokens,
+    Signal::PrefixHits,
+    Signal::Finished,
+    Signal::Preempted,
+];
+
+/// The names on the wire of the signals a store of series keeps without being asked, of every engine.
+/// Lengths of requests are histograms beside the counters of tokens, and left out.
 pub fn telling() -> impl Iterator<Item = String> {
     let families = Engine::ALL.iter().flat_map(|engine| metrics(*engine));
-    families.filter(|metric| metric.signal.is_some()).flat_map(|metric| {
+    let kept = |metric: &&Metric| {
+        let lengths = matches!(metric.signal, Some(Signal::PromptTokens | Signal::OutputTokens));
+        metric.signal.is_some_and(|signal| KEPT.contains(&signal))
+            && !(lengths && metric.kind == Kind::Histogram)
+    };
+    let queries = metrics(Engine::Vllm).iter().filter(|metric| metric.signal == Some(Signal::PrefixQueries));
+    families.filter(kept).chain(queries).flat_map(|metric| {
         let suffixes: &[&str] = match metric.kind {
             Kind::Counter | Kind::Gauge => &[""],
             Kind::Histogram => &["_bucket", "_sum", "_count"],

@@ -172,7 +172,7 @@ impl Store {
             self.dropped += 1;
             return None;
         };
-        if self.len() >= SERIES_MAX || self.bytes >= BYTES_MAX {
+        if self.is_full() {
             self.dropped += 1;
             return None;
         }
@@ -190,6 +190,11 @@ impl Store {
         self.by_labels.insert(labels, slot);
         self.by_name.entry(name).or_default().push(slot);
         Some(slot)
+    }
+
+    /// Whether there is room for another series. Bytes are as of the last sweep.
+    fn is_full(&self) -> bool {
+        self.len() >= SERIES_MAX || self.bytes >= BYTES_MAX
     }
 
     fn push_at(&mut self, slot: Slot, at_ms: i64, value: f64) -> bool {

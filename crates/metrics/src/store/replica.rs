@@ -112,7 +112,8 @@ impl Store {
     }
 
     fn new_line(&mut self, found: &mut Replica, sample: &Sample<'_>) -> Option<usize> {
-        if found.order.len() >= SERIES_PER_REPLICA_MAX {
+        // Before its labels are built: a full store is told so by every page.
+        if found.order.len() >= SERIES_PER_REPLICA_MAX || self.is_full() {
             self.dropped += 1;
             return None;
         }
