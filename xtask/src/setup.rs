@@ -12,11 +12,14 @@ use crate::{kafka, run, say};
 /// Programs of Debian's packages, and the packages.
 const PACKAGES: &[(&str, &str)] = &[
     ("redis-server", "redis-server"),
+    ("mariadb-install-db", "mariadb-server"),
+    ("setpriv", "util-linux"),
+    ("prometheus", "prometheus"),
+    ("openssl", "openssl"),
     ("chromium", "chromium"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("python3", "python3"),
-    ("openssl", "openssl"),
     ("rabbitmq-server", "rabbitmq-server"),
     ("nats-server", "nats-server"),
     ("javac", "openjdk-17-jdk-headless"),
@@ -26,6 +29,9 @@ const PACKAGES: &[(&str, &str)] = &[
 /// The official clients, pinned.
 const OPENAI_PYTHON: &str = "openai==3.54.0";
 const OPENAI_NODE: &str = "openai@7.57.0";
+
+/// What external scalers are written with in Python, and what makes Python of their contract.
+const GRPC_PYTHON: [&str; 2] = ["grpcio==1.85.1", "grpcio-tools==1.85.1"];
 
 /// Kafka's broker with all it needs, by Maven's name.
 const KAFKA: &str = "org.apache.kafka:kafka_2.13:4.1.0";
@@ -48,6 +54,7 @@ pub(crate) fn run_all(root: &Path, real_engine: bool) -> Result<()> {
     fs::create_dir_all(&tools).with_context(|| format!("cannot make {}", tools.display()))?;
     packages()?;
     python(&tools)?;
+    grpc(&tools)?;
     node(&tools)?;
     kafka::install(&tools.join("kafka"), KAFKA, KAFKA_SHA256)?;
     if real_engine {
@@ -68,6 +75,10 @@ fn packages() -> Result<()> {
     let mut wanted = missing;
     if !venv.is_ok_and(|status| status.success()) {
         wanted.push("python3-venv");
+    }
+    // Debian keeps the server's programs out of the way of everybody.
+    if !Path::new("/usr/lib/postgresql").is_dir() {
+        wanted.push("postgresql");
     }
     if wanted.is_empty() {
         return Ok(());
@@ -98,6 +109,20 @@ fn python(tools: &Path) -> Result<()> {
     venv(&directory)?;
     pip(&directory, OPENAI_PYTHON, &[])?;
     fs::write(&mark, OPENAI_PYTHON).with_context(|| format!("cannot write {}", mark.display()))
+}
+
+/// Beside the OpenAI client, with a mark of its own: either may be new without the other.
+fn grpc(tools: &Path) -> Result<()> {
+    let directory = tools.join("python");
+    let mark = directory.join("installed-grpc");
+    let wanted = GRPC_PYTHON.join(" ");
+    if fresh(&mark, &wanted) {
+        return Ok(());
+    }
+    for package in GRPC_PYTHON {
+        pip(&directory, package, &[])?;
+    }
+    fs::write(&mark, wanted).with_context(|| format!("cannot write {}", mark.display()))
 }
 
 fn venv(directory: &Path) -> Result<()> {

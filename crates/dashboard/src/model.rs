@@ -253,6 +253,8 @@ pub struct SignalView {
     pub state: SignalState,
     /// What it is or why it failed, in a sentence.
     pub text: String,
+    /// Since when it is in that state, in Unix seconds.
+    pub since_unix_s: Option<f64>,
 }
 
 /// How reading a signal went.
@@ -268,9 +270,20 @@ pub enum SignalState {
     Stale,
     /// The source failed.
     Error,
+    /// The value stays the same while requests come and go.
+    NotMoving,
 }
 
 impl SignalState {
+    /// Every one.
+    pub const ALL: [SignalState; 5] = [
+        SignalState::Found,
+        SignalState::Absent,
+        SignalState::Stale,
+        SignalState::Error,
+        SignalState::NotMoving,
+    ];
+
     /// The word.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -279,6 +292,7 @@ impl SignalState {
             SignalState::Absent => "absent",
             SignalState::Stale => "stale",
             SignalState::Error => "error",
+            SignalState::NotMoving => "not-moving",
         }
     }
 }

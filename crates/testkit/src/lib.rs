@@ -1,4 +1,4 @@
-//! What tests share: the scenario harness and what the fuzzers run.
+//! What tests share: the scenario harness, what the fuzzers run, and real servers.
 //!
 //! A scenario is a Markdown file that reads as documentation and runs as a test: prose, a manifest,
 //! and a timeline with what was observed on the left and what must be decided on the right. See
@@ -8,3 +8,4 @@
 pub mod brokers;
 pub mod fuzz;
 pub mod scenario;
+pub mod servers;

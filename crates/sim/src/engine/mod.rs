@@ -29,6 +29,7 @@
 //! # Ok::<(), tidegate_sim::engine::Error>(())
 //! ```
 
+mod glide;
 mod kv;
 mod schedule;
 mod sequence;
@@ -87,6 +88,10 @@ pub struct Engine {
     running: Vec<Sequence>,
     waiting: VecDeque<Sequence>,
     batch: Option<Batch>,
+    /// Waiting requests that the last admission left, and that only the end of another can let in.
+    blocked: bool,
+    /// How many waited when the last iteration had begun.
+    left: u32,
     /// The end of the last iteration: the next one cannot begin before it.
     clock: Time,
     totals: Stats,
@@ -111,6 +116,8 @@ impl Engine {
             running: Vec::new(),
             waiting: VecDeque::new(),
             batch: None,
+            blocked: false,
+            left: 0,
             clock: Time::from_micros(i64::MIN),
             totals: Stats::default(),
         })
@@ -161,6 +168,9 @@ impl Engine {
             self.begin(now.max(self.clock), &mut out.preempted);
         }
         while self.batch.as_ref().is_some_and(|batch| batch.iteration.ended <= now) {
+            if self.glide(now) {
+                continue;
+            }
             self.end(out);
             self.begin(self.clock, &mut out.preempted);
         }
@@ -169,6 +179,7 @@ impl Engine {
     /// Forgets a request wherever it is, and says how far it came. Its part in an iteration under way
     /// still takes its time.
     pub fn cancel(&mut self, now: Time, id: u64) -> Option<Finished> {
+        self.blocked = false;
         if let Some(place) = self.running.iter().position(|sequence| sequence.id == id) {
             let sequence = self.running.remove(place);
             self.release(&sequence);
@@ -201,6 +212,15 @@ impl Engine {
             kv_blocks_total: self.cache.total(),
             ..self.totals
         }
+    }
+
+    /// The same as an engine reports it: vLLM counts once an iteration, after it has admitted. A request that
+    /// came since is about to be admitted, and no sign of a full batch; a gateway that learns from the count
+    /// would take it for one.
+    #[must_use]
+    pub fn reported(&self) -> Stats {
+        let stats = self.stats();
+        Stats { waiting: stats.waiting.min(self.left), ..stats }
     }
 
     /// The tokens sequences in the batch hold, prompt and output, and may still come to hold: what an

@@ -155,6 +155,7 @@ fn target(view: &TargetView, now_unix_s: f64) -> Target {
             SignalState::Absent => Life::Absent,
             SignalState::Stale => Life::Stale,
             SignalState::Error => Life::Failing,
+            SignalState::NotMoving => Life::NotMoving,
         },
         text: signal.text.clone(),
     };

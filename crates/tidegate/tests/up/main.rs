@@ -14,4 +14,5 @@ mod llamacpp;
 mod load;
 mod rig;
 mod secure;
+mod signals;
 mod swap;
