@@ -6,7 +6,7 @@ mod common;
 use std::fmt::Write as _;
 use std::fs;
 
-use common::{files, text, tidegate};
+use common::{QUEUE, files, project, text, tidegate};
 use serde_json::Value;
 
 const MANIFEST: &str = "\
@@ -31,7 +31,7 @@ fn trace() -> String {
     for n in 0..300 {
         let at_s = if n < 60 { f64::from(n) } else { 60.0 + f64::from(n - 60) / 4.0 };
         let (minute, second) = ((at_s / 60.0) as u32, at_s % 60.0);
-        writeln!(text, "2023-11-16 18:{minute:02}:{second:09.6},500,100").unwrap();
+        writeln!(text, "2023-11-16 18:{minute:02}:{second:09.6},500,400").unwrap();
     }
     text
 }
@@ -61,7 +61,7 @@ fn a_trace_through_a_manifest_gives_one_object_with_the_fields_of_the_contract()
     assert_eq!((&found["requests"], &found["unfinished"]), (&300.into(), &0.into()));
     assert!(found["ttft_s"]["p95"].as_f64().unwrap() > 0.0 && found["itl_s"]["p50"].as_f64().unwrap() > 0.0);
     let page = fs::read_to_string(out.join("index.html")).unwrap();
-    assert!(page.contains("<title>1 → 2"), "every change is on the page");
+    assert!(page.contains("<title>1 → 4  "), "every change is on the page");
     let replay = tidegate(&["replay", text(&out.join("journal"))], "");
     assert_eq!(replay.code, 0, "{}{}", replay.out, replay.err);
 }
@@ -112,4 +112,25 @@ fn a_tuned_manifest_is_written_and_is_a_manifest() {
     assert!(fs::read_to_string(&tuned).unwrap().contains("stabilizationWindowSeconds"));
     let lint = tidegate(&["simulate", "-f", text(&tuned), "--trace", text(&trace)], "");
     assert_eq!(lint.code, 0, "{}", lint.err);
+}
+
+#[test]
+fn a_signal_that_is_not_in_a_trace_is_told_and_the_count_stays() {
+    let directory = files(&[("queue.yaml", QUEUE), ("trace.csv", &trace())]);
+    let (manifest, trace) = (directory.path().join("queue.yaml"), directory.path().join("trace.csv"));
+    let arguments = ["simulate", "-f", text(&manifest), "--trace", text(&trace), "--initial", "2"];
+    let run = tidegate(&[&arguments[..], &["--format", "json"]].concat(), "");
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(run.err.contains("is not simulated"), "{}", run.err);
+    let found: Value = serde_json::from_str(&run.out).unwrap();
+    assert_eq!((&found["scale_actions"], &found["replicas_max"]), (&0.into(), &2.into()));
+}
+
+#[test]
+fn an_example_runs_as_it_stands() {
+    let directory = files(&[("trace.csv", &trace())]);
+    let (manifest, trace) = (project("examples/vllm-queue-depth.yaml"), directory.path().join("trace.csv"));
+    let run = tidegate(&["simulate", "-f", text(&manifest), "--trace", text(&trace)], "");
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(run.out.starts_with("policy") && run.out.contains("keda") && run.err.is_empty(), "{}", run.out);
 }
