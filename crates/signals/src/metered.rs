@@ -25,6 +25,7 @@ impl Budget {
     }
 
     /// Whether somebody tried to read more. A client may tell it as "connection closed".
+    #[cfg(any(test, feature = "postgresql"))]
     pub(crate) fn is_passed(&self) -> bool {
         self.0.load(Ordering::Relaxed) == PASSED
     }
