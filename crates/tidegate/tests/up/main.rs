@@ -14,5 +14,6 @@ mod llamacpp;
 mod load;
 mod rig;
 mod secure;
+mod series;
 mod signals;
 mod swap;
