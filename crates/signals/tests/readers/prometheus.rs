@@ -1,18 +1,18 @@
 //! Queries, asked of a real Prometheus and of servers that misbehave.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tidegate_manifest::trigger::{Declared, Origin, Owner, Source, parse};
+use tidegate_manifest::trigger::Source;
 use tidegate_signals::Remote;
 use tidegate_signals::prometheus::{Error, Prometheus as Reader};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::server::{Page, Server, free_address};
+use crate::trigger::{of_type, secrets};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -55,27 +55,8 @@ fn reader(
     auth: &'static [(&'static str, &'static str)],
 ) -> Result<Reader, Error> {
     let given = [("serverAddress", address), ("query", query), ("threshold", "5")];
-    let all = given.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    let metadata: BTreeMap<String, String> = all.collect();
-    let trigger = parse(&Declared {
-        index: 0,
-        type_: "prometheus",
-        name: None,
-        metadata: &metadata,
-        metric_type: None,
-        use_cached_metrics: false,
-        auth_parameters: Some(&auth.iter().map(|(name, _)| (*name).to_owned()).collect()),
-        environment: None,
-        owner: Owner::ScaledObject { modifiers: false },
-    });
-    let value = |origin: &Origin| match origin {
-        Origin::Authentication(name) => {
-            auth.iter().find(|(known, _)| known == name).map(|(_, value)| (*value).to_owned())
-        }
-        _ => None,
-    };
-    match trigger.map(|trigger| trigger.source) {
-        Ok(Source::Prometheus(prometheus)) => Reader::new(&prometheus, value),
+    match of_type("prometheus", &[&given[..], more].concat(), auth) {
+        Source::Prometheus(prometheus) => Reader::new(&prometheus, secrets(auth)),
         other => panic!("{other:?}"),
     }
 }

@@ -1,16 +1,16 @@
 //! Lengths, read from a real Redis.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Stdio;
 
 use tempfile::TempDir;
-use tidegate_manifest::trigger::{Declared, Origin, Owner, RedisList, Source, parse};
+use tidegate_manifest::trigger::{Origin, RedisList, Source};
 use tidegate_signals::redis::{Error, Redis as Reader};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::server::free_address;
+use crate::trigger::source;
 
 /// A Redis of its own, with everything it writes in a directory that goes with it.
 pub(crate) struct Redis {
@@ -85,32 +85,17 @@ impl Redis {
     }
 }
 
-fn list(metadata: &BTreeMap<String, String>) -> RedisList {
-    let trigger = parse(&Declared {
-        index: 0,
-        type_: "redis",
-        name: None,
-        metadata,
-        metric_type: None,
-        use_cached_metrics: false,
-        auth_parameters: Some(&["username".to_owned(), "password".to_owned()].into()),
-        environment: None,
-        owner: Owner::ScaledObject { modifiers: false },
-    });
-    match trigger.map(|trigger| trigger.source) {
-        Ok(Source::RedisList(list)) => list,
+fn list(address: &str, more: &[(&str, &str)]) -> RedisList {
+    let given = [("address", address), ("listName", "jobs")];
+    match source("redis", &[&given[..], more].concat(), &["username", "password"]) {
+        Source::RedisList(list) => list,
         other => panic!("{other:?}"),
     }
 }
 
-fn metadata(address: &str, more: &[(&str, &str)]) -> BTreeMap<String, String> {
-    let all = [("address", address), ("listName", "jobs")].into_iter().chain(more.iter().copied());
-    all.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
-}
-
 fn reader(address: &str, more: &[(&str, &str)]) -> Reader {
     let none = |_: &Origin| Some(String::new());
-    Reader::list(&list(&metadata(address, more)), none).expect("the trigger is supported")
+    Reader::list(&list(address, more), none).expect("the trigger is supported")
 }
 
 #[tokio::test]
@@ -147,7 +132,7 @@ async fn a_database_of_its_own_is_asked() {
 async fn a_password_is_used_and_never_shown() {
     let redis = Redis::start(free_address(), &["--requirepass", "hunter2"]).await;
     redis.run_as(Some("hunter2"), &["RPUSH", "jobs", "a"]).await;
-    let list = list(&metadata(&redis.address.to_string(), &[]));
+    let list = list(&redis.address.to_string(), &[]);
     let with = |password: &'static str| {
         let value = move |origin: &Origin| match origin {
             Origin::Authentication(name) if name == "password" => Some(password.to_owned()),
@@ -165,7 +150,7 @@ async fn a_password_is_used_and_never_shown() {
 
 #[tokio::test]
 async fn a_password_that_is_not_at_hand_is_told_at_once() {
-    let list = list(&metadata("127.0.0.1:1", &[]));
+    let list = list("127.0.0.1:1", &[]);
     let error = Reader::list(&list, |_| None).expect_err("nobody has it");
     assert!(matches!(&error, Error::Unknown(_)) && error.to_string().contains("username"), "{error}");
 }

@@ -1,42 +1,23 @@
 //! Streams, clusters, sentinels and TLS, with real servers; each killed and started again in the middle.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tidegate_manifest::trigger::{Declared, Origin, Owner, Source, parse};
+use tidegate_manifest::trigger::Source;
 use tidegate_signals::redis::{Error, Redis as Reader};
 
 use crate::redis::Redis;
 use crate::server::free_address;
+use crate::trigger::{of_type, secrets};
 
 /// Servers agree among themselves in a second or two; a busy machine gets twenty times that.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn reader(type_: &str, metadata: &[(&str, &str)], auth: &'static [(&'static str, &'static str)]) -> Reader {
-    let metadata: BTreeMap<_, _> =
-        metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    let trigger = parse(&Declared {
-        index: 0,
-        type_,
-        name: None,
-        metadata: &metadata,
-        metric_type: None,
-        use_cached_metrics: false,
-        auth_parameters: Some(&auth.iter().map(|(name, _)| (*name).to_owned()).collect()),
-        environment: None,
-        owner: Owner::ScaledObject { modifiers: false },
-    });
-    let value = |origin: &Origin| match origin {
-        Origin::Authentication(name) => {
-            auth.iter().find(|(known, _)| known == name).map(|(_, value)| (*value).to_owned())
-        }
-        _ => None,
-    };
-    match trigger.map(|trigger| trigger.source) {
-        Ok(Source::RedisList(list)) => Reader::list(&list, value).expect("a reader"),
-        Ok(Source::RedisStream(stream)) => Reader::stream(&stream, value).expect("a reader"),
+    match of_type(type_, metadata, auth) {
+        Source::RedisList(list) => Reader::list(&list, secrets(auth)).expect("a reader"),
+        Source::RedisStream(stream) => Reader::stream(&stream, secrets(auth)).expect("a reader"),
         other => panic!("{other:?}"),
     }
 }

@@ -22,6 +22,12 @@ pub(crate) fn source(type_: &str, metadata: &[(&str, &str)], parameters: &[&str]
     trigger.unwrap_or_else(|faults| panic!("{faults:?}")).source
 }
 
+/// The same, with a TriggerAuthentication that holds these.
+pub(crate) fn of_type(type_: &str, metadata: &[(&str, &str)], auth: &[(&str, &str)]) -> Source {
+    let names: Vec<&str> = auth.iter().map(|(name, _)| *name).collect();
+    source(type_, metadata, &names)
+}
+
 /// Finds what a TriggerAuthentication would hold.
 pub(crate) fn secrets<'a>(all: &'a [(&'a str, &'a str)]) -> impl Fn(&Origin) -> Option<String> + 'a {
     move |origin| match origin {
