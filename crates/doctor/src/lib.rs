@@ -11,5 +11,5 @@ mod finding;
 mod rules;
 
 pub use evidence::Evidence;
-pub use finding::{Finding, Severity};
+pub use finding::Finding;
 pub use rules::{RULES, Rule, examine};

@@ -5,8 +5,10 @@ mod machine;
 mod replicas;
 mod signals;
 
+use tidegate_manifest::Severity;
+
 use crate::evidence::Evidence;
-use crate::finding::{Finding, Severity};
+use crate::finding::Finding;
 
 /// One known failure.
 #[derive(Clone, Copy, Debug)]

@@ -12,8 +12,8 @@ use tidegate_dashboard::model::{
     Fleet, ReplicaState, ReplicaView, Severity as Noted, SignalState, TargetView,
 };
 use tidegate_doctor::evidence::{Gpu, Life, Machine, Replica, Signal, Start, State, Target};
-use tidegate_doctor::{Evidence, Finding, RULES, Severity, examine};
-use tidegate_manifest::{lint, load};
+use tidegate_doctor::{Evidence, Finding, RULES, examine};
+use tidegate_manifest::{Severity, lint, load};
 
 use super::admin::{Admin, AdminArgs, Answer};
 use crate::args::{Deny, TextOrJson};
@@ -53,16 +53,10 @@ struct Report {
 impl Report {
     /// Errors, warnings, and what is worth knowing.
     fn count(&self) -> [usize; 3] {
-        use tidegate_manifest::Severity as InFiles;
-        let of = |live: Severity, in_files: InFiles| {
-            self.live.iter().filter(|finding| finding.severity == live).count()
-                + self.files.iter().filter(|finding| finding.severity == in_files).count()
-        };
-        [
-            of(Severity::Error, InFiles::Error),
-            of(Severity::Warning, InFiles::Warning),
-            of(Severity::Info, InFiles::Info),
-        ]
+        let live = self.live.iter().map(|finding| finding.severity);
+        let all: Vec<Severity> = live.chain(self.files.iter().map(|finding| finding.severity)).collect();
+        [Severity::Error, Severity::Warning, Severity::Info]
+            .map(|severity| all.iter().filter(|found| **found == severity).count())
     }
 }
 
