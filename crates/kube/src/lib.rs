@@ -1,0 +1,2 @@
+//! Driver: replicas are pods of a Kubernetes cluster.
+#![forbid(unsafe_code)]
