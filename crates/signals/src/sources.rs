@@ -1,40 +1,45 @@
-//! For each signal of a target, what reads it; each asked once a tick.
+//! For each signal of a target, what reads it.
 //!
 //! | trigger | read by |
 //! |---|---|
 //! | `cron` | the wall clock |
-//! | `redis` | [`RedisLength`] |
-//! | `prometheus` | [`Compiled`] over what we scrape of the target's own replicas, with the annotation `tidegate.dev/prometheus: embedded` or without: no other reader of that type is here yet |
-//! | `external`, `external-push` whose server is our gateway | the driver: it has the gateway |
+//! | `redis`, `redis-cluster`, `redis-sentinel` and their `-streams` | [`crate::redis`] |
+//! | `prometheus` | [`Compiled`] over what we scrape of the target's own replicas, or [`crate::prometheus`]: as the annotation `tidegate.dev/prometheus` says, else as the driver does |
+//! | `external`, `external-push` whose server is our gateway | the driver: it has the gateway; with `signal`, what was pushed under that name |
 //! | `cpu`, `memory` | the driver's look at its processes ([`crate::process`]) |
 //! | any other | nothing: its reading is an error that says so |
+//!
+//! What is read over a network is asked by the driver's [`Asker`], which asks equal questions once.
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 use tidegate_core::scale::Reading;
 use tidegate_core::scale::spec::Metric;
-use tidegate_core::time::Time;
-use tidegate_manifest::kinds::keda::ScaleTrigger;
+use tidegate_core::time::{Span, Time};
+use tidegate_manifest::bound::Bound;
 use tidegate_manifest::lower::CronSignal;
-use tidegate_manifest::object::Object;
-use tidegate_manifest::trigger::{self, Declared, GatewayMetric, Origin, Owner, Trigger};
-use tidegate_manifest::workload::{TargetRef, auth_parameters, env_container, environment};
-use tidegate_manifest::{Manifests, Target};
+use tidegate_manifest::trigger::{self, GatewayMetric, Origin, Trigger};
+use tidegate_manifest::{Document, Manifests, Target};
 use tidegate_metrics::eval::{Compiled, compile};
 
+use crate::asker::{Asker, Follower, News};
 use crate::process::Usage;
-use crate::redis::RedisLength;
+use crate::prometheus::Prometheus;
+use crate::redis::Redis;
+use crate::remote::Remote;
 use crate::series::{Series, error};
-use crate::values::Places;
+
+/// How often a server is asked: with every tick.
+const PACE: Span = Span::from_secs(1);
 
 /// What reads a signal.
 #[derive(Debug)]
 pub enum Source {
     /// The clock.
     Cron(CronSignal),
-    /// A Redis key.
-    Redis(Box<RedisLength>),
+    /// A server, asked once a tick for all who ask the same.
+    Remote(Follower),
     /// A query over own scrapes.
     Embedded(Box<Compiled>),
     /// The gateway's demand, which the driver has.
@@ -88,6 +93,28 @@ pub struct Context {
     pub usage: Option<Vec<Usage>>,
 }
 
+/// Where `prometheus` triggers are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Queries {
+    /// Over what we scrape ourselves.
+    #[default]
+    Embedded,
+    /// By the server the trigger names.
+    Remote,
+}
+
+/// What the targets of one driver share.
+#[derive(Clone, Copy)]
+pub struct Shared<'a> {
+    /// Who asks servers.
+    pub asker: &'a Asker,
+    /// Where queries are answered, unless the target's annotation says so.
+    pub queries: Queries,
+    /// The value of a parameter in a file that a ClusterTriggerAuthentication names: file and parameter
+    /// in, text out.
+    pub files: &'a dyn Fn(&str, &str) -> Option<String>,
+}
+
 /// The sources of one target.
 #[derive(Debug)]
 pub struct Sources {
@@ -96,39 +123,28 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// What reads each signal of `target`. Values that stand elsewhere are looked for in `manifests`.
+    /// What reads each signal of `target`, one of `manifests`, where values that stand elsewhere are
+    /// looked for.
     #[must_use]
-    pub fn new(target: &Target, manifests: &Manifests) -> Self {
-        Sources::with_values(target, manifests, |_, _| None)
-    }
-
-    /// The same with `value`, asked first, for what stands elsewhere: signal and place in, text out.
-    pub fn with_values(
-        target: &Target,
-        manifests: &Manifests,
-        value: impl Fn(&str, &Origin) -> Option<String>,
-    ) -> Self {
-        let triggers = triggers(target, manifests);
+    pub fn new(target: &Target, manifests: &Manifests, shared: Shared<'_>) -> Self {
+        let document = manifests.documents.get(target.document);
+        let bound = document.and_then(|document| Bound::of(manifests, document));
+        let makers = bound.as_ref().map(|bound| Maker::all(target, bound, shared)).unwrap_or_default();
         let mut sources = Vec::with_capacity(target.spec.signals.len());
         for signal in &target.spec.signals {
-            let name = Arc::clone(&signal.name);
-            if let Metric::Demand = signal.metric {
-                sources.push((name, Source::Gateway(GatewayMetric::Demand)));
-                continue;
-            }
-            if let Metric::Resource { resource, container, .. } = &signal.metric {
-                let (resource, container) = (resource.clone(), container.clone());
-                sources.push((name, Source::Usage { resource, container }));
-                continue;
-            }
-            let source = match triggers.iter().find(|(trigger, _)| *trigger.signal == *name) {
-                Some((trigger, places)) => {
-                    let find = |origin: &Origin| value(&name, origin).or_else(|| places.value(origin));
-                    source_of(trigger, target, find)
+            let source = match &signal.metric {
+                Metric::Demand => Source::Gateway(GatewayMetric::Demand),
+                Metric::Resource { resource, container, .. } => {
+                    Source::Usage { resource: resource.clone(), container: container.clone() }
                 }
-                None => unsupported("this metric is read from Kubernetes' own metrics, which are not here"),
+                _ => match makers.iter().find(|maker| *maker.trigger.signal == *signal.name) {
+                    Some(maker) => maker.source(),
+                    None => {
+                        unsupported("this metric is read from Kubernetes' own metrics, which are not here")
+                    }
+                },
             };
-            sources.push((name, source));
+            sources.push((Arc::clone(&signal.name), source));
         }
         let queries: Vec<&Compiled> = sources
             .iter()
@@ -161,14 +177,24 @@ impl Sources {
         self.series.as_ref()
     }
 
+    /// What tells when some server has news, to be asked before the next tick. `None` if none ever has.
+    #[must_use]
+    pub fn news(&self) -> Option<News> {
+        News::of(self.sources.iter().filter_map(|(_, source)| match source {
+            Source::Remote(follower) => Some(follower),
+            _ => None,
+        }))
+    }
+
     /// Whether some signal wants [`Context::usage`].
     #[must_use]
     pub fn wants_usage(&self) -> bool {
         self.sources.iter().any(|(_, source)| matches!(source, Source::Usage { .. }))
     }
 
-    /// Asks every source once, all at the same time; none takes longer than a second. What the driver
-    /// does not give in `context` is left out, everything else has a reading.
+    /// Asks every source that is due, all at the same time, and waits for none longer than
+    /// [`GRACE`](crate::asker::GRACE). What the driver does not give in `context` is left out, and what
+    /// has said nothing new since the last time.
     pub async fn read(&self, now: Time, context: &Context) -> Vec<(Arc<str>, Reading)> {
         let each = self
             .sources
@@ -181,10 +207,7 @@ impl Sources {
         let value = |value: f64| Reading::Value { value, active: None };
         Some(match source {
             Source::Cron(cron) => value(f64::from(cron.value_at(context.unix_s))),
-            Source::Redis(list) => match list.read().await {
-                Ok(length) => value(length),
-                Err(failed) => error(failed.to_string()),
-            },
+            Source::Remote(follower) => follower.reading(now).await?,
             Source::Embedded(query) => match &self.series {
                 Some(series) => series.ask(query, now),
                 None => Reading::Absent,
@@ -211,72 +234,86 @@ fn unsupported(why: impl AsRef<str>) -> Source {
     Source::Unsupported { why: Arc::from(why.as_ref()) }
 }
 
-fn source_of(trigger: &Trigger, target: &Target, value: impl Fn(&Origin) -> Option<String>) -> Source {
-    match &trigger.source {
-        trigger::Source::Cron(_) => match target.crons.iter().find(|cron| cron.signal == trigger.signal) {
-            Some(cron) => Source::Cron(cron.clone()),
-            None => unsupported("the cron window is missing from the target; load the manifest again"),
-        },
-        trigger::Source::RedisList(list) => match RedisLength::new(list, value) {
-            Ok(list) => Source::Redis(Box::new(list)),
-            Err(why) => unsupported(why.to_string()),
-        },
-        trigger::Source::Prometheus(prometheus) => match compile(&prometheus.query) {
-            Ok(query) => Source::Embedded(Box::new(query)),
-            Err(why) => unsupported(why.to_string()),
-        },
-        trigger::Source::External(external) => match external.gateway() {
-            Some(metric) => Source::Gateway(metric),
-            None => unsupported(
-                "an external scaler is not asked yet; for this machine's own gateway set scalerAddress to \
-                 tidegate-gateway.tidegate:9090",
-            ),
-        },
-        _ => unsupported(format!(
-            "triggers of type {} are not read yet; use redis, cron, prometheus over own scrapes, or the gateway",
-            trigger.type_.as_str()
-        )),
-    }
+/// A trigger with all it takes to make its source.
+struct Maker<'a> {
+    trigger: Trigger,
+    index: usize,
+    target: &'a Target,
+    bound: &'a Bound<'a>,
+    shared: Shared<'a>,
 }
 
-/// The target's triggers, understood once more: the core's spec has forgotten where numbers come from.
-fn triggers<'m>(target: &Target, manifests: &'m Manifests) -> Vec<(Trigger, Places<'m>)> {
-    let Some(document) = manifests.documents.get(target.document) else { return Vec::new() };
-    let (declared, container, owner): (&[ScaleTrigger], Option<&str>, Owner) = match &document.object {
-        Object::ScaledObject(object) => {
-            let advanced = object.spec.advanced.as_ref();
-            let modifiers = advanced.and_then(|advanced| advanced.scaling_modifiers.as_ref());
-            let modifiers = modifiers.is_some_and(|modifiers| {
-                [&modifiers.formula, &modifiers.target].into_iter().flatten().any(|text| !text.is_empty())
-            });
-            let container = object.spec.scale_target_ref.env_source_container_name.as_deref();
-            (&object.spec.triggers, container, Owner::ScaledObject { modifiers })
+impl<'a> Maker<'a> {
+    /// One for each trigger. One with a fault has made no target.
+    fn all(target: &'a Target, bound: &'a Bound<'a>, shared: Shared<'a>) -> Vec<Self> {
+        let parsed = (0..bound.triggers.len()).filter_map(|index| Some((index, bound.parse(index).ok()?)));
+        parsed.map(|(index, trigger)| Maker { trigger, index, target, bound, shared }).collect()
+    }
+
+    fn source(&self) -> Source {
+        let value = |origin: &Origin| self.bound.value(self.index, origin, self.shared.files);
+        match &self.trigger.source {
+            trigger::Source::Cron(_) => {
+                match self.target.crons.iter().find(|cron| cron.signal == self.trigger.signal) {
+                    Some(cron) => Source::Cron(cron.clone()),
+                    None => {
+                        unsupported("the cron window is missing from the target; load the manifest again")
+                    }
+                }
+            }
+            trigger::Source::RedisList(list) => self.remote(Redis::list(list, value)),
+            trigger::Source::RedisStream(stream) => self.remote(Redis::stream(stream, value)),
+            trigger::Source::Prometheus(prometheus) => match self.queries() {
+                Queries::Embedded => match compile(&prometheus.query) {
+                    Ok(query) => Source::Embedded(Box::new(query)),
+                    Err(why) => unsupported(why.to_string()),
+                },
+                Queries::Remote => self.remote(Prometheus::new(prometheus, value)),
+            },
+            trigger::Source::External(external) => match external.gateway() {
+                Some(metric) => Source::Gateway(metric),
+                None => unsupported(
+                    "an external scaler is not asked yet; for this machine's own gateway set scalerAddress \
+                     to tidegate-gateway.tidegate:9090",
+                ),
+            },
+            _ => unsupported(format!(
+                "triggers of type {} are not read yet; use redis, cron, prometheus, or the gateway",
+                self.trigger.type_.as_str()
+            )),
         }
-        Object::ScaledJob(object) => {
-            (&object.spec.triggers, object.spec.env_source_container_name.as_deref(), Owner::ScaledJob)
+    }
+
+    /// Follows a reader's question, or says why there is none.
+    fn remote<R: Remote, E: ToString>(&self, reader: Result<R, E>) -> Source {
+        let reader = match reader {
+            Ok(reader) => Box::new(reader),
+            Err(why) => return unsupported(why.to_string()),
+        };
+        match self.shared.asker.follow(reader, self.pace()) {
+            Ok(follower) => Source::Remote(follower),
+            Err(why) => unsupported(why.to_string()),
         }
-        _ => return Vec::new(),
-    };
-    let workload = TargetRef::of(document).and_then(|target| target.find(manifests)).unwrap_or(document);
-    let template = workload.object.pod_template().map(|(_, template)| template);
-    let found = template.and_then(|template| env_container(template, container));
-    let environment = found.and_then(environment);
-    let understood = declared.iter().enumerate().filter_map(|(index, declared)| {
-        let parameters = auth_parameters(manifests, &document.namespace, declared);
-        let trigger = trigger::parse(&Declared {
-            index,
-            type_: &declared.type_,
-            name: declared.name.as_deref().filter(|name| !name.is_empty()),
-            metadata: &declared.metadata,
-            metric_type: declared.metric_type.as_deref().filter(|text| !text.is_empty()),
-            use_cached_metrics: declared.use_cached_metrics == Some(true),
-            auth_parameters: parameters.as_ref(),
-            environment: environment.as_ref(),
-            owner,
-        });
-        // A trigger with a fault made no target.
-        let places = Places { manifests, document, trigger: declared, template, container };
-        Some((trigger.ok()?, places))
-    });
-    understood.collect()
+    }
+
+    fn queries(&self) -> Queries {
+        match self.annotation("tidegate.dev/prometheus").as_deref() {
+            Some("embedded") => Queries::Embedded,
+            Some("remote") => Queries::Remote,
+            _ => self.shared.queries,
+        }
+    }
+
+    /// A second, or `pollingInterval` where that is shorter. All of it where the target wants so, or the
+    /// trigger: `useCachedMetrics` is there to spare a server.
+    fn pace(&self) -> Span {
+        let interval = self.target.spec.polling_interval;
+        let honour = self.annotation("tidegate.dev/honour-polling-interval").as_deref() == Some("true");
+        let spare = self.bound.triggers.get(self.index).is_some_and(|it| it.use_cached_metrics == Some(true));
+        if honour || spare { interval } else { interval.min(PACE) }
+    }
+
+    fn annotation(&self, name: &str) -> Option<String> {
+        Document::annotation(self.bound.document, name)
+    }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use tidegate_signals::Queries;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Keeps exactly enough GPUs behind a language model.
@@ -73,6 +74,10 @@ pub(crate) struct Up {
     /// What a streaming client gets while it waits for a replica.
     #[arg(long, value_enum, default_value_t = KeepAlive::Comments, value_name = "WHAT")]
     pub(crate) keep_alive: KeepAlive,
+    /// Where `prometheus` triggers are answered: over what is scraped here, or by the server each names.
+    /// `tidegate.dev/prometheus: embedded` or `remote` on a ScaledObject comes first.
+    #[arg(long, value_enum, default_value_t = Prometheus::Embedded, value_name = "WHERE")]
+    pub(crate) prometheus: Prometheus,
     /// How much faster than recorded the demo plays its trace, and its engines answer.
     #[arg(long, value_name = "X", default_value_t = 3.0, conflicts_with = "file", value_parser = speed)]
     pub(crate) demo_speed: f64,
@@ -85,6 +90,23 @@ fn speed(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(speed) if (0.1..=100.0).contains(&speed) => Ok(speed),
         _ => Err("a speed is a number from 0.1 to 100".to_owned()),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Prometheus {
+    /// Over the replicas' own metrics.
+    Embedded,
+    /// By the server that `serverAddress` names.
+    Remote,
+}
+
+impl From<Prometheus> for Queries {
+    fn from(chosen: Prometheus) -> Self {
+        match chosen {
+            Prometheus::Embedded => Queries::Embedded,
+            Prometheus::Remote => Queries::Remote,
+        }
     }
 }
 

@@ -493,6 +493,12 @@ macro_rules! words {
             pub const fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $word),+ }
             }
+
+            /// The variant of a word that stood where only the run finds it.
+            #[must_use]
+            pub fn named(word: &str) -> Option<Self> {
+                [$($name::$variant),+].into_iter().find(|variant| variant.as_str() == word)
+            }
         }
 
         impl $crate::trigger::params::Choice for $name {

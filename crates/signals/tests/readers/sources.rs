@@ -9,7 +9,7 @@ use tidegate_manifest::trigger::GatewayMetric;
 use tidegate_manifest::{Manifests, Source as File, load, lower};
 use tidegate_signals::process::Usage;
 use tidegate_signals::scrape::{Pace, Scraper};
-use tidegate_signals::{Clock, Context, Demand, Endpoint, Source, Sources};
+use tidegate_signals::{Asker, Clock, Context, Demand, Endpoint, Queries, Shared, Source, Sources};
 
 use crate::redis::Redis;
 use crate::server::{Page, Server, free_address};
@@ -60,7 +60,12 @@ fn sources(triggers: &str, address: &str) -> Sources {
     let [target] = lowered.targets.as_slice() else {
         panic!("{:?} {:?}", lowered.findings, manifests.findings)
     };
-    Sources::new(target, &manifests)
+    let asker = Asker::new(Clock::unix());
+    Sources::new(
+        target,
+        &manifests,
+        Shared { asker: &asker, queries: Queries::Embedded, files: &|_, _| None },
+    )
 }
 
 async fn read(sources: &Sources, now: Time, context: &Context) -> Vec<(String, Reading)> {

@@ -20,7 +20,7 @@ use tidegate_gateway::Gateway;
 use tidegate_journal::Journal;
 use tidegate_local::Machine;
 use tidegate_local::status::Status;
-use tidegate_signals::{Context, Sources};
+use tidegate_signals::{Asker, Context, Queries, Shared, Sources};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -75,6 +75,9 @@ pub(crate) struct Loop {
     pub(crate) inbox: mpsc::UnboundedReceiver<Message>,
     pub(crate) outbox: mpsc::UnboundedSender<Message>,
     pub(crate) scrapes: Arc<super::scrape::Scrapes>,
+    /// Asks every server, for all targets.
+    pub(crate) asker: Asker,
+    pub(crate) queries: Queries,
     pub(crate) entries: BTreeMap<Arc<str>, Entry>,
     /// Every unit, also those nothing scales.
     pub(crate) world: World,
@@ -338,7 +341,8 @@ impl Loop {
         for target in &self.world.targets {
             let name = &target.spec.target;
             let Some(unit) = self.world.units.iter().find(|unit| unit.target == *name) else { continue };
-            let sources = Arc::new(Sources::new(target, &self.world.manifests));
+            let shared = Shared { asker: &self.asker, queries: self.queries, files: &|_, _| None };
+            let sources = Arc::new(Sources::new(target, &self.world.manifests, shared));
             self.scrapes.target(unit, sources.series().cloned());
             match self.entries.get_mut(name) {
                 Some(entry) => {

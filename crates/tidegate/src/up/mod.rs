@@ -37,6 +37,7 @@ use tidegate_gateway::keys::Keys;
 use tidegate_journal::Journal;
 use tidegate_local::{Machine, Status};
 use tidegate_manifest::formula::ExprLang;
+use tidegate_signals::Asker;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio_util::sync::CancellationToken;
@@ -90,6 +91,8 @@ async fn up(args: &Up) -> Result<ExitCode> {
         inbox,
         outbox: outbox.clone(),
         scrapes,
+        asker: Asker::new(tidegate_signals::Clock::new(move || clock.now())),
+        queries: args.prometheus.into(),
         entries: BTreeMap::new(),
         world,
         notes: Arc::clone(&notes),

@@ -1,4 +1,4 @@
-//! Finds values that a manifest only points to, among the objects given with it.
+//! Values that a manifest only points to, found among the objects given with it.
 //!
 //! A password in a Secret, an address in the container's environment: on Kubernetes the API server has
 //! them, on one machine they have to be among the files. What is not there stays unknown, and the signal
@@ -6,37 +6,40 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
-use tidegate_manifest::kinds::keda::{AuthenticationKind, ScaleTrigger, TriggerAuthenticationSpec};
-use tidegate_manifest::object::{Kind, Object};
-use tidegate_manifest::trigger::Origin;
-use tidegate_manifest::workload::env_container;
-use tidegate_manifest::{Document, Manifests, path};
+use k8s_openapi::api::core::v1::Container;
 
-/// Where one trigger's values may stand.
-#[derive(Clone, Copy, Debug)]
-pub struct Places<'m> {
-    /// All objects at hand.
-    pub manifests: &'m Manifests,
-    /// The object that has the trigger.
-    pub document: &'m Document,
-    /// The trigger.
-    pub trigger: &'m ScaleTrigger,
-    /// The pod template of its target, where it is at hand.
-    pub template: Option<&'m PodTemplateSpec>,
-    /// The container whose environment counts; `None` for the first.
-    pub container: Option<&'m str>,
-}
+use super::Bound;
+use crate::kinds::keda::{AuthTargetRef, ScaleTrigger};
+use crate::path;
+use crate::trigger::Origin;
+use crate::workload::env_container;
 
-impl Places<'_> {
-    /// The value at `origin`.
+impl Bound<'_> {
+    /// The value a trigger's parameter has at `origin`. `files` gives the parameters that stand in a
+    /// file an authentication names by `filePath`: they take the place of all others, as in KEDA.
     #[must_use]
-    pub fn value(&self, origin: &Origin) -> Option<String> {
+    pub fn value(
+        &self,
+        index: usize,
+        origin: &Origin,
+        files: &dyn Fn(&str, &str) -> Option<String>,
+    ) -> Option<String> {
+        let trigger = self.triggers.get(index)?;
         match origin {
-            Origin::Metadata(key) => self.trigger.metadata.get(key).map(|text| text.trim().to_owned()),
+            Origin::Metadata(key) => trigger.metadata.get(key).map(|text| text.trim().to_owned()),
             Origin::Environment(name) => self.variable(name, self.container),
-            Origin::Authentication(parameter) => self.parameter(parameter),
+            Origin::Authentication(parameter) => match self.auth_file(index) {
+                Some(file) => files(file, parameter),
+                None => self.parameter(trigger, parameter),
+            },
         }
+    }
+
+    /// The file that has a trigger's parameters, where its authentication names one.
+    #[must_use]
+    pub fn auth_file(&self, index: usize) -> Option<&str> {
+        let spec = self.authentication(self.triggers.get(index)?)?;
+        spec.file_path.as_deref().filter(|file| !file.is_empty())
     }
 
     fn container(&self, name: Option<&str>) -> Option<&Container> {
@@ -46,7 +49,6 @@ impl Places<'_> {
     /// A variable of the container, plain or from a Secret or ConfigMap; then from `envFrom`.
     fn variable(&self, name: &str, container: Option<&str>) -> Option<String> {
         let container = self.container(container)?;
-        let namespace = &self.document.namespace;
         let own = container.env.iter().flatten().find(|variable| variable.name == name);
         if let Some(variable) = own {
             if let Some(value) = &variable.value {
@@ -56,7 +58,7 @@ impl Places<'_> {
             let secret = from.secret_key_ref.as_ref().map(|from| ("Secret", &from.name, &from.key));
             let config = from.config_map_key_ref.as_ref().map(|from| ("ConfigMap", &from.name, &from.key));
             let (kind, object, key) = secret.or(config)?;
-            return self.entry(kind, namespace, object, key);
+            return self.entry(kind, object, key);
         }
         // The last source that has it wins, as for the container itself.
         container.env_from.iter().flatten().rev().find_map(|source| {
@@ -64,29 +66,16 @@ impl Places<'_> {
             let secret = source.secret_ref.as_ref().map(|from| ("Secret", &from.name));
             let config = source.config_map_ref.as_ref().map(|from| ("ConfigMap", &from.name));
             let (kind, object) = secret.or(config)?;
-            self.entry(kind, namespace, object, key)
+            self.entry(kind, object, key)
         })
     }
 
     /// A parameter that the trigger's authentication gives.
-    fn parameter(&self, parameter: &str) -> Option<String> {
-        let reference = self.trigger.authentication_ref.as_ref()?;
-        let namespace = &self.document.namespace;
-        let cluster = reference.kind() == AuthenticationKind::ClusterTriggerAuthentication;
-        let found = if cluster {
-            let mut all = self.manifests.of_kind(Kind::ClusterTriggerAuthentication);
-            all.find(|document| document.name == reference.name)?
-        } else {
-            self.manifests.find(Kind::TriggerAuthentication, namespace, &reference.name)?
-        };
-        let spec: &TriggerAuthenticationSpec = match &found.object {
-            Object::TriggerAuthentication(object) => &object.spec,
-            Object::ClusterTriggerAuthentication(object) => &object.spec.0,
-            _ => return None,
-        };
-        let from = |kind: &str, sources: &[tidegate_manifest::kinds::keda::AuthTargetRef]| {
+    fn parameter(&self, trigger: &ScaleTrigger, parameter: &str) -> Option<String> {
+        let spec = self.authentication(trigger)?;
+        let from = |kind: &str, sources: &[AuthTargetRef]| {
             let source = sources.iter().find(|source| source.parameter == parameter)?;
-            self.entry(kind, namespace, &source.name, &source.key)
+            self.entry(kind, &source.name, &source.key)
         };
         let variable = spec.env.iter().find(|source| source.parameter == parameter);
         from("Secret", &spec.secret_target_ref)
@@ -97,14 +86,14 @@ impl Places<'_> {
             })
     }
 
-    /// One entry of a Secret or ConfigMap. Read from the tree, since a Secret need not be a kind that
-    /// anything else reads.
-    fn entry(&self, kind: &str, namespace: &str, name: &str, key: &str) -> Option<String> {
+    /// One entry of a Secret or ConfigMap of the object's namespace. Read from the tree, since a Secret
+    /// need not be a kind that anything else reads.
+    fn entry(&self, kind: &str, name: &str, key: &str) -> Option<String> {
         let mut all = self.manifests.documents.iter();
         let object = all.find(|document| {
             document.kind == kind
                 && document.name == name
-                && document.namespace == namespace
+                && document.namespace == self.document.namespace
                 && document.group().is_empty()
         })?;
         let at = |field: &str| object.root.at(path![field, key])?.scalar_text();
