@@ -1,0 +1,14 @@
+//! Everything that is written to the API server.
+//!
+//! The loop puts [`Write`]s into a [`Queue`]; each goes through [`Gate::send`], the one place from which
+//! anything is written. It asks whether writing is allowed (`--advise` never is; else the lease must be
+//! held, by our own clock) right before each request.
+
+mod gate;
+pub mod queue;
+
+pub use gate::{Error, Gate, Hold, Permit, Sent};
+pub use queue::{NewJob, Note, Patch, Queue, Scale, Write};
+
+/// What the API server records as the writer of our fields.
+pub const MANAGER: &str = "tidegate";
