@@ -53,7 +53,11 @@ impl Gvk {
     /// `apps/v1`, or `v1` of the core group.
     #[must_use]
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// `apps/v1.Deployment`, as KEDA's status and events write it.

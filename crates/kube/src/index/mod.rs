@@ -156,6 +156,28 @@ impl Index {
         self.users.keys()
     }
 
+    /// The scopes that must have been listed before a target is known with all it refers to.
+    #[must_use]
+    pub fn needs(&self, key: &Key) -> Vec<Scope> {
+        self.uses.get(key).into_iter().flatten().filter_map(single).collect()
+    }
+
+    /// Forgets that single objects were listed, except these: nobody watches them any more.
+    pub fn forget_listed(&mut self, kept: &BTreeSet<Scope>) {
+        self.listed.retain(|scope| scope.name.is_none() || kept.contains(scope));
+        let gone: Vec<Id> = self
+            .texts
+            .keys()
+            .chain(self.workloads.keys())
+            .filter(|id| single(id).is_some_and(|scope| !kept.contains(&scope)))
+            .cloned()
+            .collect();
+        for id in gone {
+            self.texts.remove(&id);
+            self.workloads.remove(&id);
+        }
+    }
+
     /// The targets that look at an object.
     #[must_use]
     pub fn users(&self, id: &Id) -> BTreeSet<Key> {
@@ -199,6 +221,9 @@ impl Index {
                 if old.is_some_and(|old| target::same(&old, &object)) {
                     return Touched::default();
                 }
+                if id.kind == Kind::Job {
+                    return counted(owner_of_job(&object));
+                }
                 self.text_changed(&id)
             }
         }
@@ -214,12 +239,11 @@ impl Index {
                 let labels = self.pods.remove(id);
                 self.owners_of_pod(id, &labels)
             }
-            _ => {
-                if self.texts.remove(id).is_none() {
-                    return Touched::default();
-                }
-                self.text_changed(id)
-            }
+            _ => match self.texts.remove(id) {
+                None => Touched::default(),
+                Some(job) if id.kind == Kind::Job => counted(owner_of_job(&job)),
+                Some(_) => self.text_changed(id),
+            },
         }
     }
 
@@ -231,7 +255,11 @@ impl Index {
             (Some(old), Some(new)) => !same(old, new),
             _ => true,
         };
-        if read { Touched { read: users, ..Touched::default() } } else { Touched { counted: users, ..Touched::default() } }
+        if read {
+            Touched { read: users, ..Touched::default() }
+        } else {
+            Touched { counted: users, ..Touched::default() }
+        }
     }
 
     fn text_changed(&self, id: &Id) -> Touched {
@@ -268,8 +296,53 @@ impl Index {
             // No namespace sorts after this one: names are letters, digits and dashes.
             from = Bound::Excluded(Id { kind, namespace: "~".into(), name: "".into() });
         }
+        if let Some(job) = labels.iter().find_map(|labels| labels.get(JOB_OF_POD)) {
+            let job = self.texts.get(&Id::new(Kind::Job, &id.namespace, job));
+            counted.extend(job.and_then(|job| owner_of_job(job)));
+        }
         Touched { counted, ..Touched::default() }
     }
+
+    /// The Jobs of a ScaledJob.
+    pub fn jobs_of<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = &'a Arc<Object>> {
+        let all = self.texts.range(Id::new(Kind::Job, &key.namespace, "")..);
+        let here = all.take_while(|(id, _)| id.kind == Kind::Job && id.namespace == key.namespace);
+        here.map(|(_, job)| job).filter(|job| owner_of_job(job).as_ref() == Some(key))
+    }
+
+    /// The pods of a Job.
+    pub fn pods_of_job<'a>(&'a self, job: &'a Id) -> impl Iterator<Item = &'a Facts> {
+        let here = self.pods.of_namespace(&job.namespace);
+        here.map(|(_, facts)| facts)
+            .filter(|facts| facts.labels.get(JOB_OF_POD).is_some_and(|name| **name == *job.name))
+    }
+}
+
+/// The label that a Job's controller puts on its pods.
+const JOB_OF_POD: &str = "batch.kubernetes.io/job-name";
+
+fn owner_of_job(job: &Object) -> Option<Key> {
+    let name = job.json.pointer("/metadata/labels")?.get(crate::jobs::LABEL)?.as_str()?;
+    Some(Key { asks: target::Asks::ScaledJob, namespace: Arc::clone(&job.id.namespace), name: name.into() })
+}
+
+fn counted(key: Option<Key>) -> Touched {
+    Touched { counted: key.into_iter().collect(), ..Touched::default() }
+}
+
+/// The scope of one object, for kinds that are not watched whole.
+#[must_use]
+pub fn single(id: &Id) -> Option<Scope> {
+    let whole = match &id.kind {
+        Kind::Secret | Kind::ConfigMap => false,
+        Kind::Workload(gvk) => crate::watch::common().contains(gvk),
+        _ => true,
+    };
+    (!whole).then(|| Scope {
+        kind: id.kind.clone(),
+        namespace: Some(Arc::clone(&id.namespace)),
+        name: Some(Arc::clone(&id.name)),
+    })
 }
 
 #[cfg(test)]

@@ -147,8 +147,12 @@ fn waiting(pod: &Value) -> Option<Cause> {
         let Some(waiting) = status.pointer("/state/waiting") else { continue };
         let text = |at: &str| waiting.get(at).and_then(Value::as_str).unwrap_or_default();
         let kind = match text("reason") {
-            "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull"
-            | "RegistryUnavailable" | "ImageInspectError" => Kind::Image,
+            "ImagePullBackOff"
+            | "ErrImagePull"
+            | "InvalidImageName"
+            | "ErrImageNeverPull"
+            | "RegistryUnavailable"
+            | "ImageInspectError" => Kind::Image,
             "CrashLoopBackOff" | "RunContainerError" | "StartError" => Kind::Crash,
             "CreateContainerConfigError" | "CreateContainerError" => Kind::Config,
             _ => continue,
@@ -212,7 +216,8 @@ mod tests {
 
     #[test]
     fn an_image_that_cannot_be_pulled_is_a_cause() {
-        let state = json!({"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"x\""}});
+        let state =
+            json!({"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"x\""}});
         let pod = json!({"status": {"containerStatuses": [{"name": "a", "state": state}]}});
         let cause = cause(&pod).unwrap();
         assert_eq!(cause.kind, Kind::Image);

@@ -81,7 +81,8 @@ impl Facts {
             _ => Phase::Pending,
         };
         let owners = object.json.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-        let owner = owners.into_iter().flatten().find(|owner| owner.get("controller") == Some(&Value::Bool(true)));
+        let owner =
+            owners.into_iter().flatten().find(|owner| owner.get("controller") == Some(&Value::Bool(true)));
         Facts {
             labels: labels.collect(),
             phase,
@@ -104,7 +105,8 @@ impl Facts {
 /// When the last of its containers began to run; `None` while one does not.
 fn started(json: &Value) -> Option<Time> {
     let statuses = json.pointer("/status/containerStatuses")?.as_array()?;
-    let times = statuses.iter().map(|status| status.pointer("/state/running/startedAt").and_then(Value::as_str));
+    let times =
+        statuses.iter().map(|status| status.pointer("/state/running/startedAt").and_then(Value::as_str));
     times.map(|text| time(text?)).try_fold(None, |last: Option<Time>, at| Some(last.max(Some(at?))))?
 }
 
@@ -183,8 +185,15 @@ impl Pods {
         namespace: &'a Arc<str>,
         selector: Option<&'a Selector>,
     ) -> impl Iterator<Item = (&'a Id, &'a Facts)> {
-        let first = Id::new(crate::object::Kind::Pod, namespace, "");
-        let here = self.0.range(first..).take_while(move |(id, _)| id.namespace == *namespace);
+        let here = self.of_namespace(namespace);
         here.filter(move |(_, facts)| selector.is_some_and(|selector| selector.chooses(&facts.labels)))
+    }
+
+    pub(super) fn of_namespace<'a>(
+        &'a self,
+        namespace: &'a Arc<str>,
+    ) -> impl Iterator<Item = (&'a Id, &'a Facts)> {
+        let first = Id::new(crate::object::Kind::Pod, namespace, "");
+        self.0.range(first..).take_while(move |(id, _)| id.namespace == *namespace)
     }
 }

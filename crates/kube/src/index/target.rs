@@ -212,7 +212,9 @@ impl Gathered<'_> {
         for (field, kind) in [("secretTargetRef", Kind::Secret), ("configMapTargetRef", Kind::ConfigMap)] {
             let references = json.pointer_mut("/spec").and_then(|spec| spec.get_mut(field));
             for reference in references.and_then(Value::as_array_mut).into_iter().flatten() {
-                let Some(name) = reference.get("name").and_then(Value::as_str).map(str::to_owned) else { continue };
+                let Some(name) = reference.get("name").and_then(Value::as_str).map(str::to_owned) else {
+                    continue;
+                };
                 if !cluster {
                     self.entry(kind.clone(), namespace, &name, None);
                     continue;
@@ -231,7 +233,8 @@ impl Gathered<'_> {
     fn environment(&mut self, template: &Value, namespace: &str) {
         let containers = template.pointer("/spec/containers").and_then(Value::as_array).cloned();
         for container in containers.into_iter().flatten() {
-            let list = |field: &str| container.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
+            let list =
+                |field: &str| container.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
             let single = list("env");
             let whole = list("envFrom");
             for (kind, one, all) in [
@@ -252,7 +255,9 @@ impl Gathered<'_> {
     fn entry(&mut self, kind: Kind, namespace: &str, name: &str, alias: Option<(&str, &str)>) {
         let id = Id::new(kind, namespace, name);
         let known = !self.uses.insert(id.clone());
-        let Some(object) = self.index.object(&id).filter(|_| !known || alias.is_some()).cloned() else { return };
+        let Some(object) = self.index.object(&id).filter(|_| !known || alias.is_some()).cloned() else {
+            return;
+        };
         let mut json = object.json.clone();
         if let Some((namespace, name)) = alias {
             json["metadata"] = json!({"namespace": namespace, "name": name});
@@ -266,7 +271,9 @@ impl Gathered<'_> {
             // Statuses and the record of who wrote what are no part of what was asked for.
             object.remove("status");
             if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-                metadata.retain(|field, _| matches!(field.as_str(), "name" | "namespace" | "annotations" | "labels"));
+                metadata.retain(|field, _| {
+                    matches!(field.as_str(), "name" | "namespace" | "annotations" | "labels")
+                });
             }
         }
         let text = |at: &str| json.pointer(at).and_then(Value::as_str).unwrap_or_default();

@@ -126,7 +126,12 @@ fn a_secret_of_the_cluster_is_not_mistaken_for_one_of_the_namespace() {
         "authenticationRef": {"name": "all", "kind": "ClusterTriggerAuthentication"},
     });
     let spec = json!({"scaleTargetRef": {"name": "llama"}, "triggers": [trigger]});
-    index.apply(Change::Applied(Box::new(object(Kind::ScaledObject, "prod", "llama", json!({"spec": spec})))));
+    index.apply(Change::Applied(Box::new(object(
+        Kind::ScaledObject,
+        "prod",
+        "llama",
+        json!({"spec": spec}),
+    ))));
     let auth = json!({"spec": {"secretTargetRef": [{"parameter": "password", "name": "login", "key": "p"}]}});
     let mut auth = object(Kind::ClusterTriggerAuthentication, "", "all", auth);
     auth.json["metadata"].as_object_mut().unwrap().remove("namespace");

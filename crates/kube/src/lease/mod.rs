@@ -107,7 +107,8 @@ impl Lease {
         let before = elector.record();
         let changes = before.is_none_or(|before| before.holder != self.which.me);
         let transitions = before.map_or(0, |before| before.transitions);
-        let transitions = if changes && before.is_some() { transitions.saturating_add(1) } else { transitions };
+        let transitions =
+            if changes && before.is_some() { transitions.saturating_add(1) } else { transitions };
         let renewed = jiff::Timestamp::from_microsecond(now.as_micros()).unwrap_or_default();
         let duration = elector.terms().duration.as_micros() / 1_000_000;
         let mut json = json!({

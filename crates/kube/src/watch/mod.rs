@@ -158,9 +158,19 @@ pub(crate) async fn resource(client: &Client, gvk: &Gvk) -> Result<ApiResource, 
     let gvk = GroupVersionKind::gvk(&gvk.group, &gvk.version, &gvk.kind);
     // What everybody has is not asked for, so that it is watched while the server is still starting.
     let plural = match &*gvk.kind {
-        "ScaledObject" | "ScaledJob" | "TriggerAuthentication" | "ClusterTriggerAuthentication"
-        | "Deployment" | "StatefulSet" | "HorizontalPodAutoscaler" | "Pod" | "Job" | "Secret" | "ConfigMap"
-        | "Lease" | "Event" => format!("{}s", gvk.kind.to_lowercase()),
+        "ScaledObject"
+        | "ScaledJob"
+        | "TriggerAuthentication"
+        | "ClusterTriggerAuthentication"
+        | "Deployment"
+        | "StatefulSet"
+        | "HorizontalPodAutoscaler"
+        | "Pod"
+        | "Job"
+        | "Secret"
+        | "ConfigMap"
+        | "Lease"
+        | "Event" => format!("{}s", gvk.kind.to_lowercase()),
         _ => return Ok(kube::discovery::pinned_kind(client, &gvk).await?.0),
     };
     Ok(ApiResource::from_gvk_with_plural(&gvk, &plural))

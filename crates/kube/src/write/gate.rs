@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 use tidegate_core::time::Time;
 use tidegate_signals::Clock;
 
-use super::queue::{NewJob, Note, Patch, Scale, Write};
 use super::MANAGER;
+use super::queue::{NewJob, Note, Patch, Scale, Write};
 use crate::object::{Gvk, Id};
 use crate::watch::{resource, said};
 
 /// Until a write is answered. With the lease's 10 s until we give it up by ourselves it stays below the 15 s
 /// after which another may take it, so no write of ours can land beside one of theirs.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(4);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How often a count is compared again after a conflict before the loop decides anew.
 const CONFLICTS_MAX: u32 = 3;
@@ -143,7 +143,7 @@ impl Gate {
             match write {
                 Write::Scale(scale) => self.scale(scale).await,
                 Write::Create(job) => self.create(job).await,
-                Write::Delete { id, uid } => self.delete(id, uid).await,
+                Write::Delete { id, uid, foreground } => self.delete(id, uid, *foreground).await,
                 Write::Patch(patch) => self.patch(patch).await,
                 Write::State(patch) => self.state(patch).await,
                 Write::Note(note) => self.note(note).await,
@@ -197,9 +197,10 @@ impl Gate {
         }
     }
 
-    async fn delete(&self, id: &Id, uid: &str) -> Result<Sent, Error> {
+    async fn delete(&self, id: &Id, uid: &str, foreground: bool) -> Result<Sent, Error> {
         let path = self.path(id).await?;
-        let options = json!({"preconditions": {"uid": uid}, "propagationPolicy": "Background"});
+        let policy = if foreground { "Foreground" } else { "Background" };
+        let options = json!({"preconditions": {"uid": uid}, "propagationPolicy": policy});
         match self.ask(Method::DELETE, &path, "application/json", &options).await {
             Ok(_) => Ok(Sent::Done),
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Sent::Done),

@@ -94,6 +94,8 @@ pub enum Write {
         id: Id,
         /// Its uid.
         uid: Arc<str>,
+        /// Whether what it owns goes before it.
+        foreground: bool,
     },
     /// A change to an object.
     Patch(Patch),
@@ -107,7 +109,7 @@ pub enum Write {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Slot {
     Scale(Id),
-    Create(String),
+    Create(Key, String),
     Delete(Id),
     Patch(Id, Option<&'static str>),
     State(Id),
@@ -117,7 +119,7 @@ impl Write {
     fn slot(&self) -> Option<Slot> {
         Some(match self {
             Write::Scale(scale) => Slot::Scale(scale.workload.clone()),
-            Write::Create(job) => Slot::Create(format!("{}/{}", job.key.namespace, job.name)),
+            Write::Create(job) => Slot::Create(job.key.clone(), job.name.clone()),
             Write::Delete { id, .. } => Slot::Delete(id.clone()),
             Write::Patch(patch) => Slot::Patch(patch.id.clone(), patch.subresource),
             Write::State(patch) => Slot::State(patch.id.clone()),
@@ -211,6 +213,20 @@ impl Queue {
     pub fn scaling(&self, workload: &Id) -> bool {
         let slot = Slot::Scale(workload.clone());
         self.waiting.contains_key(&slot) || self.flying.contains(&slot)
+    }
+
+    /// Whether Jobs of this ScaledJob wait to be made, or are being made.
+    #[must_use]
+    pub fn creating(&self, key: &Key) -> bool {
+        let of_key = |slot: &Slot| matches!(slot, Slot::Create(whose, _) if whose == key);
+        self.waiting.keys().any(of_key) || self.flying.iter().any(of_key)
+    }
+
+    /// Whether this very write waits or is under way.
+    #[must_use]
+    pub fn holds(&self, write: &Write) -> bool {
+        let slot = write.slot();
+        slot.is_some_and(|slot| self.waiting.contains_key(&slot) || self.flying.contains(&slot))
     }
 
     /// Writes that wait or are under way.
