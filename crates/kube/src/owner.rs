@@ -7,7 +7,7 @@ use tidegate_core::time::{Span, Time};
 
 use crate::index::Index;
 use crate::index::pods::time;
-use crate::index::target::{Asks, Key, asks, scaled};
+use crate::index::target::{Asks, Key, scaled};
 use crate::index::workload::Workload;
 use crate::object::{Id, Kind, Object};
 
@@ -50,8 +50,7 @@ impl fmt::Display for Other {
             ),
             Other::Autoscaler { name, of_keda: false } => write!(
                 f,
-                "the HorizontalPodAutoscaler {name} scales this workload; remove it, or give it the annotation \
-                 tidegate.dev/adopt: \"true\" and remove this object"
+                "the HorizontalPodAutoscaler {name} scales this workload; remove one of the two"
             ),
             Other::Keda { manager } => {
                 write!(f, "a KEDA is at work on this object (field manager {manager}); stop it first")
@@ -70,14 +69,13 @@ pub fn other(index: &Index, key: &Key, object: &Object, now: Time) -> Option<Oth
         return Some(Other::Keda { manager });
     }
     let workload = scaled(object)?;
-    autoscaler(index, key, &workload).or_else(|| elder(index, key, object, &workload))
+    autoscaler(index, &workload).or_else(|| elder(index, key, object, &workload))
 }
 
-fn autoscaler(index: &Index, key: &Key, workload: &Id) -> Option<Other> {
+fn autoscaler(index: &Index, workload: &Id) -> Option<Other> {
     let all = index.objects(&Kind::HorizontalPodAutoscaler);
-    let mut all = all.filter(|hpa| same(scaled(hpa), workload) && key.id() != hpa.id);
-    // An adopted one does nothing by itself only if its controller is told so; see `asks`.
-    let found = all.find(|hpa| !asks(hpa) && hpa.annotation(HPA_DISOWNED) != Some("false"))?;
+    let mut all = all.filter(|hpa| same(scaled(hpa), workload));
+    let found = all.find(|hpa| hpa.annotation(HPA_DISOWNED) != Some("false"))?;
     let owners = found.json.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     let mut owners = owners.into_iter().flatten();
     let of_keda = owners.any(|owner| owner.get("kind").and_then(Value::as_str) == Some("ScaledObject"));
@@ -100,7 +98,7 @@ fn elder(index: &Index, key: &Key, object: &Object, workload: &Id) -> Option<Oth
     let mine = age(object, key);
     let users = index.users(workload).into_iter().filter(|user| user != key && user.asks != Asks::ScaledJob);
     let others = users.filter_map(|user| {
-        let other = index.object(&user.id()).filter(|other| asks(other))?;
+        let other = index.object(&user.id())?;
         Some(age(other, &user))
     });
     others.filter(|theirs| *theirs < mine).min().map(|(_, key)| Other::Elder { key })

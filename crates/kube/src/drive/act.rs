@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tidegate_core::scale::decision::Status;
 use tidegate_core::scale::{Action, Decision, Event, Fleet, Reading};
-use tidegate_signals::Context;
+use tidegate_signals::{Context, Source, Sources};
 
 use super::entry::ECHO;
 use super::{Error, Mind, Operator, Weight};
-use crate::index::target::{Asks, Key};
+use crate::index::target::{self, Asks, Key};
 use crate::object::Object;
 use crate::status::notes;
 use crate::write::{self, Note, Patch, Scale, Sent, Write};
@@ -29,6 +29,10 @@ impl Operator {
             self.stand();
         }
         if self.mind == Mind::Decides {
+            for key in std::mem::take(&mut self.again) {
+                let Some(object) = self.index.object(&key.id()).cloned() else { continue };
+                if object.deleting() { self.leave(&key, &object) } else { self.claim(&key, &object) }
+            }
             let able = self.entries.values().filter(|entry| entry.able() && entry.due <= now);
             let keys: Vec<Key> = able.map(|entry| entry.key.clone()).collect();
             for key in keys {
@@ -53,10 +57,12 @@ impl Operator {
         }
         let Some(sources) = entry.sources.clone() else { return Ok(()) };
         entry.asked = true;
+        let unread = unread(&sources);
         let context = Context { unix_s: now.as_micros().div_euclid(1_000_000), ..Context::default() };
         let (key, out) = (key.clone(), self.said.clone());
         self.tasks.spawn(async move {
-            let readings = sources.read(now, &context).await;
+            let mut readings = sources.read(now, &context).await;
+            readings.extend(unread);
             // The loop has ended when nobody takes it.
             let _ = out.send((key, readings)).await;
         });
@@ -197,8 +203,17 @@ impl Operator {
                 self.remark(Weight::Warning, &format!("what is remembered cannot be written: {error}"));
             }
             (Write::Patch(patch), Err(error)) => {
-                let name = &patch.id.name;
-                self.remark(Weight::Warning, &format!("the status of {name} cannot be written: {error}"));
+                // With the next tick it is made of what is there then.
+                if let Some(key) = Key::of(&patch.id) {
+                    if let Some(entry) = self.entries.get_mut(&key) {
+                        (entry.status, entry.told) = (None, 0);
+                    }
+                    self.again.insert(key);
+                }
+                if error != write::Error::Conflict {
+                    let name = &patch.id.name;
+                    self.remark(Weight::Warning, &format!("{name} cannot be written: {error}"));
+                }
             }
             _ => {}
         }
@@ -243,6 +258,10 @@ impl Operator {
             Err(error) => {
                 self.note(key, notes::not_scaled(*from, *to, &error.to_string()));
                 self.remark(Weight::Warning, &format!("{key}: not scaled from {from} to {to}: {error}"));
+                if let Some(object) = self.index.object(&key.id()).filter(|object| object.deleting()).cloned() {
+                    // What cannot be given back must not keep the object for ever.
+                    self.release(&object);
+                }
                 self.not_done(key)
             }
         }
@@ -262,7 +281,7 @@ impl Operator {
     /// Puts our finalizer and label on an object that has none.
     pub(super) fn claim(&mut self, key: &Key, object: &Object) {
         let refused = self.entries.get(key).is_some_and(|entry| entry.trouble.is_some());
-        if refused || key.asks == Asks::Autoscaler || self.connection.read_only {
+        if refused || self.connection.read_only {
             return;
         }
         let label = match key.asks {
@@ -295,12 +314,10 @@ impl Operator {
         let restore = object.json.pointer("/spec/advanced/restoreToOriginalReplicaCount");
         let restore = restore.and_then(Value::as_bool) == Some(true);
         let original = object.count("/status/originalReplicaCount").filter(|_| restore);
-        let entry = self.entries.get_mut(key);
-        let workload = entry.and_then(|entry| {
+        if let Some(entry) = self.entries.get_mut(key) {
             entry.sources = None;
-            entry.workload.clone()
-        });
-        let workload = workload.and_then(|id| self.index.workload(&id));
+        }
+        let workload = target::scaled(object).and_then(|id| self.index.workload(&id));
         let now = self.clock.now();
         if let (Some(to), Some(workload)) = (original, workload)
             && workload.fleet.spec != to
@@ -329,6 +346,22 @@ impl Operator {
         let now = self.clock.now();
         self.queue.push(Write::Patch(Patch { id: object.id.clone(), subresource: None, json }), now);
     }
+}
+
+/// Signals that nothing gives a number here, with the reason: left out, they would only look slow.
+fn unread(sources: &Sources) -> Vec<(Arc<str>, Reading)> {
+    let why = |source: &Source| match source {
+        Source::Usage { resource, .. } => Some(format!(
+            "{resource} of pods is not read on Kubernetes yet; use a prometheus trigger for it"
+        )),
+        Source::Gateway(_) => Some(
+            "no gateway tells the operator its demand yet; use a prometheus trigger over the gateway's metrics"
+                .to_owned(),
+        ),
+        _ => None,
+    };
+    let all = sources.iter();
+    all.filter_map(|(name, source)| Some((Arc::clone(name), Reading::Error(why(source)?.into())))).collect()
 }
 
 fn finalizers(object: &Object) -> Vec<String> {

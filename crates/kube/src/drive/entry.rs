@@ -39,7 +39,10 @@ pub struct Entry {
     pub advice: Option<(u32, u32, String)>,
     /// Its starts, newest last: when each was over, and how long its phases took.
     pub starts: Vec<(Time, [(&'static str, Span); 3])>,
+    pub(super) cause: Option<crate::index::pending::Kind>,
     pub(super) sources: Option<Arc<Sources>>,
+    /// Which object and decision its status was last made of, in short.
+    pub(super) told: u64,
     /// Whether its sources are being asked.
     pub(super) asked: bool,
     /// Whether everything that it refers to was looked for.
@@ -78,12 +81,14 @@ impl Entry {
             spec: None,
             trouble: None,
             held: None,
+            cause: None,
             latest: None,
             readings: BTreeMap::new(),
             fleet: None,
             advice: None,
             starts: Vec::new(),
             sources: None,
+            told: 0,
             asked: false,
             complete: false,
             active: None,

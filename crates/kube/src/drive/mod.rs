@@ -165,6 +165,8 @@ pub(crate) struct Operator {
     blind: BTreeMap<Scope, String>,
     /// Single objects that were asked for last.
     singles: BTreeSet<Scope>,
+    /// Objects whose claim or release was overtaken, to be looked at with the next tick.
+    again: BTreeSet<Key>,
     last_tick: Option<Time>,
     lag_s: f64,
 }
@@ -219,6 +221,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         memory: persist::Book::default(),
         blind: BTreeMap::new(),
         singles: BTreeSet::new(),
+        again: BTreeSet::new(),
         last_tick: None,
         lag_s: 0.0,
         connection,

@@ -4,17 +4,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidegate_core::scale::spec::Life;
-use tidegate_core::scale::{Event, Spec, State};
+use tidegate_core::scale::{Event, Spec};
 use tidegate_core::time::Time;
 use tidegate_signals::{Shared, Sources};
 
 use super::entry::{Entry, STARTS_MAX};
 use super::{Error, Mind, Operator, Weight};
 use crate::index::Touched;
+use crate::index::pending::Cause;
 use crate::index::pods::time;
 use crate::index::target::{self, Asks, Key, Read};
 use crate::object::{Kind, Object, Scope};
 use crate::owner;
+use crate::status::notes::Said;
 use crate::watch::News;
 
 impl Operator {
@@ -63,9 +65,9 @@ impl Operator {
 
     /// Every object that asks us for replicas.
     pub(super) fn keys(&self) -> BTreeSet<Key> {
-        let kinds = [Kind::ScaledObject, Kind::ScaledJob, Kind::HorizontalPodAutoscaler];
+        let kinds = [Kind::ScaledObject, Kind::ScaledJob];
         let objects = kinds.iter().flat_map(|kind| self.index.objects(kind));
-        objects.filter(|object| target::asks(object)).filter_map(|object| Key::of(&object.id)).collect()
+        objects.filter_map(|object| Key::of(&object.id)).collect()
     }
 
     pub(super) fn touch(&mut self, touched: &Touched) -> Result<(), Error> {
@@ -146,12 +148,7 @@ impl Operator {
         let now = self.clock.now();
         let state = self.memory.take(&key.target(), object.uid());
         let remembered = state.is_some();
-        let state = state.unwrap_or_else(|| match key.asks {
-            // Nobody can know who brought it to zero; where that is permitted, it was the autoscaler.
-            Asks::Autoscaler => State::zero_is_ours(),
-            _ => State::default(),
-        });
-        let trouble = self.control.add(spec, state).err().map(|error| error.to_string());
+        let trouble = self.control.add(spec, state.unwrap_or_default()).err().map(|error| error.to_string());
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         if entry.trouble.is_none() {
             entry.trouble = trouble;
@@ -205,13 +202,20 @@ impl Operator {
             entry.echo = None;
         }
         let (held, starts) = pods(&self.index, &id, &mut entry.counted);
-        entry.held = refused.as_ref().map(ToString::to_string).or(held);
+        let held = refused.map(|cause| (1, cause)).or(held);
+        let was = std::mem::replace(&mut entry.cause, held.as_ref().map(|(_, cause)| cause.kind));
+        entry.held = held.as_ref().map(|(count, cause)| format!("{count} pods wait: {cause}"));
         for start in starts {
             if entry.starts.len() == STARTS_MAX {
                 entry.starts.remove(0);
             }
             entry.starts.push(start);
         }
+        if let Some((_, cause)) = held.filter(|(_, cause)| was != Some(cause.kind)) {
+            let message = format!("Pods of {} wait: {cause}", id.name);
+            self.note(key, Said { warning: true, reason: "PodsWait", message });
+        }
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         if entry.fleet == Some(fleet) || self.queue.scaling(&id) {
             return Ok(());
         }
@@ -228,7 +232,7 @@ fn pods(
     index: &crate::index::Index,
     workload: &crate::object::Id,
     counted: &mut BTreeSet<Arc<str>>,
-) -> (Option<String>, Vec<Started>) {
+) -> (Option<(u32, Cause)>, Vec<Started>) {
     let (mut waiting, mut first, mut starts) = (0_u32, None, Vec::new());
     let mut present = BTreeSet::new();
     for (id, facts) in index.pods_of(workload) {
@@ -239,7 +243,7 @@ fn pods(
         if let Some(cause) = &facts.cause {
             waiting += 1;
             // The cause that more replicas cannot help counts before the others.
-            let better = |known: &crate::index::pending::Cause| known.kind > cause.kind;
+            let better = |known: &Cause| known.kind > cause.kind;
             if first.as_ref().is_none_or(better) {
                 first = Some(cause.clone());
             }
@@ -252,7 +256,7 @@ fn pods(
         }
     }
     counted.retain(|name| present.contains(name));
-    (first.map(|cause| format!("{waiting} pods wait: {cause}")), starts)
+    (first.map(|cause| (waiting, cause)), starts)
 }
 
 fn life(object: &Object) -> Life {

@@ -1,11 +1,12 @@
 //! What is told of a target: its status, what is remembered of it, and the whole to who shows it.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use super::{Operator, View};
-use crate::index::target::{Asks, Key};
+use super::{Entry, Operator, View};
+use crate::index::target::Key;
 use crate::lease::elector::Standing;
-use crate::object::Gvk;
+use crate::object::{Gvk, Object};
 use crate::persist;
 use crate::status::{Facts, status};
 use crate::write::{Patch, Write};
@@ -13,12 +14,17 @@ use crate::write::{Patch, Write};
 impl Operator {
     /// Writes a target's status, if it is not what stands or was asked for last.
     pub(super) fn tell(&mut self, key: &Key) {
-        if self.connection.read_only || key.asks == Asks::Autoscaler {
+        if self.connection.read_only {
             return;
         }
         let now = self.clock.now();
         let Some(entry) = self.entries.get_mut(key) else { return };
         let Some(object) = self.index.object(&key.id()) else { return };
+        // Most decisions are those of the second before: then there is nothing to compare.
+        let made_of = made_of(object, entry);
+        if std::mem::replace(&mut entry.told, made_of) == made_of {
+            return;
+        }
         let gvk = entry.workload.as_ref().map(|id| id.kind.gvk());
         let plural = gvk.as_ref().map(plural).unwrap_or_default();
         let patch = status(&Facts {
@@ -81,6 +87,22 @@ impl Operator {
         };
         self.audience.look(&view);
     }
+}
+
+/// What a status is made of, in short: the object as it stands (each version is another value in memory),
+/// the decision's conditions and rules, and what is wrong.
+fn made_of(object: &Arc<Object>, entry: &Entry) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (Arc::as_ptr(object) as usize, entry.trouble.as_deref(), entry.ended, entry.fleet.is_some()).hash(&mut hasher);
+    if let Some(decision) = &entry.latest {
+        let conditions = decision.conditions;
+        let all = [conditions.ready, conditions.active, conditions.fallback, conditions.paused];
+        for (status, reason) in all.into_iter().flatten() {
+            (status as u8, reason).hash(&mut hasher);
+        }
+        decision.steps.iter().for_each(|step| (step.rule as u8).hash(&mut hasher));
+    }
+    hasher.finish()
 }
 
 /// A kind's plural as nearly every kind has it; only shown, never asked for.

@@ -346,4 +346,6 @@ pub fn single(id: &Id) -> Option<Scope> {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;

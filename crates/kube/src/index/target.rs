@@ -11,9 +11,6 @@ use tidegate_manifest::{Finding, Manifests, Severity, Source, Target, load, lowe
 use super::Index;
 use crate::object::{Gvk, Id, Kind, Object};
 
-/// The annotation that asks us to run an HPA's rules.
-pub const ADOPT: &str = "tidegate.dev/adopt";
-
 /// What asks for replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Asks {
@@ -21,8 +18,6 @@ pub enum Asks {
     ScaledObject,
     /// A ScaledJob.
     ScaledJob,
-    /// A HorizontalPodAutoscaler that is adopted.
-    Autoscaler,
 }
 
 /// The object that asks.
@@ -43,7 +38,6 @@ impl Key {
         let asks = match id.kind {
             Kind::ScaledObject => Asks::ScaledObject,
             Kind::ScaledJob => Asks::ScaledJob,
-            Kind::HorizontalPodAutoscaler => Asks::Autoscaler,
             _ => return None,
         };
         Some(Key { asks, namespace: Arc::clone(&id.namespace), name: Arc::clone(&id.name) })
@@ -55,7 +49,6 @@ impl Key {
         let kind = match self.asks {
             Asks::ScaledObject => Kind::ScaledObject,
             Asks::ScaledJob => Kind::ScaledJob,
-            Asks::Autoscaler => Kind::HorizontalPodAutoscaler,
         };
         Id { kind, namespace: Arc::clone(&self.namespace), name: Arc::clone(&self.name) }
     }
@@ -72,7 +65,6 @@ impl fmt::Display for Key {
         let kind = match self.asks {
             Asks::ScaledObject => "",
             Asks::ScaledJob => "scaledjob/",
-            Asks::Autoscaler => "hpa/",
         };
         write!(f, "{}/{kind}{}", self.namespace, self.name)
     }
@@ -121,21 +113,10 @@ pub fn scaled(object: &Object) -> Option<Id> {
     Some(Id::new(Kind::Workload(gvk), &object.id.namespace, text("name")?))
 }
 
-/// Whether an object asks us for replicas: an HPA only where it is adopted.
-#[must_use]
-pub fn asks(object: &Object) -> bool {
-    match object.id.kind {
-        Kind::ScaledObject | Kind::ScaledJob => true,
-        Kind::HorizontalPodAutoscaler => object.annotation(ADOPT) == Some("true"),
-        _ => false,
-    }
-}
-
 /// Reads a target with what it refers to, and remembers in the index what that is. `None` when there is
 /// no such target. `cluster` is the namespace of what a ClusterTriggerAuthentication refers to.
 pub fn read(index: &mut Index, key: &Key, cluster: &str) -> Option<Result<Box<Read>, Refused>> {
-    let object = index.object(&key.id()).filter(|object| asks(object)).cloned();
-    let Some(object) = object else {
+    let Some(object) = index.object(&key.id()).cloned() else {
         index.uses(key, BTreeSet::new());
         return None;
     };

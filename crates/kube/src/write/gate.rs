@@ -81,6 +81,9 @@ pub enum Error {
     /// No answer, or one that says to come back.
     #[error("the API server does not take it now: {0}")]
     Away(String),
+    /// The object has changed since it was read; to be made anew of what it is now.
+    #[error("the object has changed meanwhile")]
+    Conflict,
     /// It will not be taken.
     #[error("the API server refuses it: {0}")]
     Refused(String),
@@ -312,8 +315,9 @@ fn name(id: &Id) -> String {
 fn why(error: &kube::Error, id: &Id) -> Error {
     match error {
         kube::Error::Api(status) if status.code == 404 => Error::Missing(name(id)),
-        // Being throttled, a server that starts or ends, a conflict: all pass.
-        kube::Error::Api(status) if matches!(status.code, 408 | 409 | 429 | 500..) => {
+        kube::Error::Api(status) if status.code == 409 => Error::Conflict,
+        // Being throttled, a server that starts or ends: all pass.
+        kube::Error::Api(status) if matches!(status.code, 408 | 429 | 500..) => {
             Error::Away(status.message.clone())
         }
         kube::Error::Api(status) => Error::Refused(format!("{}: {}", name(id), status.message)),

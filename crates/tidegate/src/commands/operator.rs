@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::journals::Directory;
 use crate::output;
 
-/// Decides how many replicas the ScaledObjects, ScaledJobs and adopted HorizontalPodAutoscalers of a cluster
+/// Decides how many replicas the ScaledObjects and ScaledJobs of a cluster
 /// should have, and writes that. In a pod it uses the pod's service account, elsewhere a kubeconfig.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
