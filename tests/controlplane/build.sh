@@ -30,7 +30,7 @@ for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
     stamp+=" -X $package.gitTreeState=clean -X $package.buildDate=1970-01-01T00:00:00Z"
 done
 # Two compilers at a time hold 2 GB.
-nice go build -p 2 -trimpath -buildvcs=false -ldflags "$stamp" -o "$out/building/" ./cmd/...
+go build -p 2 -trimpath -buildvcs=false -ldflags "$stamp" -o "$out/building/" ./cmd/...
 mv "$out/building/controlplane" "$out/building/kubectl" "$out/"
 rmdir "$out/building"
 printf '%s' "$sources" > "$out/built-from"
