@@ -5,5 +5,7 @@
 //! [`scenario`] for the form.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod fuzz;
 pub mod scenario;
