@@ -48,10 +48,9 @@ impl fmt::Display for Other {
                 "KEDA's HorizontalPodAutoscaler {name} scales this workload; stop KEDA, and remove the autoscaler once \
                  decisions here are as you want them"
             ),
-            Other::Autoscaler { name, of_keda: false } => write!(
-                f,
-                "the HorizontalPodAutoscaler {name} scales this workload; remove one of the two"
-            ),
+            Other::Autoscaler { name, of_keda: false } => {
+                write!(f, "the HorizontalPodAutoscaler {name} scales this workload; remove one of the two")
+            }
             Other::Keda { manager } => {
                 write!(f, "a KEDA is at work on this object (field manager {manager}); stop it first")
             }

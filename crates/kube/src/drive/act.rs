@@ -33,6 +33,12 @@ impl Operator {
                 let Some(object) = self.index.object(&key.id()).cloned() else { continue };
                 if object.deleting() { self.leave(&key, &object) } else { self.claim(&key, &object) }
             }
+            // What watches brought while a write of ours was fresh is looked at once that is over.
+            let quiet = self.entries.values().filter(|entry| entry.quiet_is_over(now));
+            let quiet: Vec<Key> = quiet.map(|entry| entry.key.clone()).collect();
+            for key in quiet {
+                self.count(&key)?;
+            }
             let able = self.entries.values().filter(|entry| entry.able() && entry.due <= now);
             let keys: Vec<Key> = able.map(|entry| entry.key.clone()).collect();
             for key in keys {
@@ -193,6 +199,8 @@ impl Operator {
         }
         match (write, outcome) {
             (Write::Scale(scale), outcome) => self.scaled(&scale, outcome)?,
+            // Watches may have brought it already, while it was not believed.
+            (Write::Create(job), Ok(_)) => self.count(&job.key)?,
             (Write::Create(job), Err(error)) => {
                 let message = format!("Not created: {error}");
                 let said = notes::Said { warning: true, reason: "KEDAJobCreateFailed", message };
@@ -258,11 +266,13 @@ impl Operator {
             Err(error) => {
                 self.note(key, notes::not_scaled(*from, *to, &error.to_string()));
                 self.remark(Weight::Warning, &format!("{key}: not scaled from {from} to {to}: {error}"));
-                if let Some(object) = self.index.object(&key.id()).filter(|object| object.deleting()).cloned() {
+                if let Some(object) = self.index.object(&key.id()).filter(|object| object.deleting()).cloned()
+                {
                     // What cannot be given back must not keep the object for ever.
                     self.release(&object);
                 }
-                self.not_done(key)
+                self.not_done(key)?;
+                self.count(key)
             }
         }
     }
@@ -350,7 +360,8 @@ impl Operator {
 
 /// Signals that nothing gives a number here, with the reason: left out, they would only look slow.
 fn unread(sources: &Sources) -> Vec<(Arc<str>, Reading)> {
-    let why = |source: &Source| match source {
+    let why = |source: &Source| {
+        match source {
         Source::Usage { resource, .. } => Some(format!(
             "{resource} of pods is not read on Kubernetes yet; use a prometheus trigger for it"
         )),
@@ -359,6 +370,7 @@ fn unread(sources: &Sources) -> Vec<(Arc<str>, Reading)> {
                 .to_owned(),
         ),
         _ => None,
+    }
     };
     let all = sources.iter();
     all.filter_map(|(name, source)| Some((Arc::clone(name), Reading::Error(why(source)?.into())))).collect()

@@ -104,6 +104,12 @@ impl Entry {
         }
     }
 
+    /// Whether a time in which watches were not believed has just ended.
+    pub(super) fn quiet_is_over(&self, now: Time) -> bool {
+        let scaled = self.echo.is_some_and(|(_, until)| until <= now);
+        scaled || self.born.values().any(|until| *until <= now)
+    }
+
     /// Whether it can be decided.
     pub(super) fn able(&self) -> bool {
         self.complete && self.sources.is_some() && self.trouble.is_none()

@@ -107,7 +107,7 @@ impl Operator {
         match read {
             Ok(read) => self.take(key, &object, *read)?,
             Err(why) => {
-                // What was running goes on as it was; the object says what is wrong with its new form.
+                // Its replicas stay as they are, and the object says what is wrong.
                 entry.trouble.get_or_insert_with(|| why.to_string());
             }
         }

@@ -93,7 +93,8 @@ impl Operator {
 /// the decision's conditions and rules, and what is wrong.
 fn made_of(object: &Arc<Object>, entry: &Entry) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (Arc::as_ptr(object) as usize, entry.trouble.as_deref(), entry.ended, entry.fleet.is_some()).hash(&mut hasher);
+    (Arc::as_ptr(object) as usize, entry.trouble.as_deref(), entry.ended, entry.fleet.is_some())
+        .hash(&mut hasher);
     if let Some(decision) = &entry.latest {
         let conditions = decision.conditions;
         let all = [conditions.ready, conditions.active, conditions.fallback, conditions.paused];

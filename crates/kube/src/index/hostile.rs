@@ -21,10 +21,38 @@ fn json() -> impl Strategy<Value = Value> {
         Just(Value::from("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")),
     ];
     let names = vec![
-        "metadata", "name", "labels", "spec", "status", "replicas", "readyReplicas", "selector", "matchLabels",
-        "matchExpressions", "operator", "key", "values", "conditions", "type", "message", "reason", "phase",
-        "containerStatuses", "state", "waiting", "running", "startedAt", "lastTransitionTime", "managedFields",
-        "manager", "fieldsV1", "f:spec", "f:replicas", "ownerReferences", "controller", "uid",
+        "metadata",
+        "name",
+        "labels",
+        "spec",
+        "status",
+        "replicas",
+        "readyReplicas",
+        "selector",
+        "matchLabels",
+        "matchExpressions",
+        "operator",
+        "key",
+        "values",
+        "conditions",
+        "type",
+        "message",
+        "reason",
+        "phase",
+        "containerStatuses",
+        "state",
+        "waiting",
+        "running",
+        "startedAt",
+        "lastTransitionTime",
+        "managedFields",
+        "manager",
+        "fieldsV1",
+        "f:spec",
+        "f:replicas",
+        "ownerReferences",
+        "controller",
+        "uid",
     ];
     leaf.prop_recursive(6, 64, 6, move |inner| {
         let name = prop::sample::select(names.clone());
@@ -32,7 +60,9 @@ fn json() -> impl Strategy<Value = Value> {
         prop_oneof![
             prop::collection::vec(inner, 0..4).prop_map(Value::from),
             fields.prop_map(|fields| {
-                Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
+                Value::Object(
+                    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>(),
+                )
             }),
         ]
     })

@@ -35,7 +35,7 @@ pub struct Workload {
 
 impl Workload {
     /// Reads what the common workloads have: `spec.replicas` and `status.replicas` are where every kind
-    /// with `/scale` that is in use has them; [`Workload::scaled`] mends what a kind has elsewhere.
+    /// with `/scale` that is in use has them. What a kind has elsewhere, its watch puts there.
     #[must_use]
     pub fn of(object: &Object) -> Self {
         // A workload without the field has one replica.
@@ -54,17 +54,6 @@ impl Workload {
             refused: pending::refused(&object.json),
             writer: writer(&object.json),
         }
-    }
-
-    /// The same with the numbers of its `/scale`, for a kind that has them elsewhere.
-    #[must_use]
-    pub fn scaled(mut self, spec: u32, status: u32, selector: Option<&str>) -> Self {
-        self.fleet = Fleet { spec, status, ready: self.fleet.ready.min(status), ..self.fleet };
-        self.fleet.starting = status - self.fleet.ready;
-        if let Some(selector) = selector.filter(|text| !text.is_empty()) {
-            self.selector = Some(Selector::parse(selector));
-        }
-        self
     }
 
     /// The manifest of it that a target's triggers are read with.

@@ -85,3 +85,52 @@ pub(super) fn rescale(json: &mut Value, scale: &Scale) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::workload::Workload;
+    use crate::object::{Gvk, Object};
+
+    fn deployment() -> Value {
+        let entry = |manager: &str, time: &str, fields: Value| json!({"manager": manager, "time": time, "operation": "Update", "fieldsV1": fields});
+        let replicas = || json!({"f:spec": {"f:replicas": {}, "f:paused": {}}});
+        json!({
+            "metadata": {
+                "name": "a", "namespace": "prod",
+                "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "mine": "1"},
+                "managedFields": [
+                    entry("kubectl", "2026-01-01T00:00:00Z", replicas()),
+                    entry("kube-controller-manager", "2026-01-03T00:00:00Z", json!({"f:status": {}})),
+                    entry("argocd", "2026-01-02T00:00:00Z", replicas()),
+                ],
+            },
+            "spec": {"replicas": 2, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": {"app": "a"}}},
+        })
+    }
+
+    #[test]
+    fn of_a_workload_only_what_scaling_reads_is_kept() {
+        let kind = Kind::Workload(Gvk::of(None, None));
+        let mut json = deployment();
+        trim(&kind, &mut json);
+        assert_eq!(json["spec"], json!({"replicas": 2, "selector": {"matchLabels": {"app": "a"}}}));
+        assert_eq!(json["metadata"]["annotations"], json!({"mine": "1"}));
+        assert_eq!(json["metadata"]["managedFields"].as_array().map(Vec::len), Some(2));
+        let workload = Workload::of(&Object::new(kind, json).unwrap());
+        assert_eq!(workload.writer.as_deref(), Some("argocd"), "the last who wrote the count");
+    }
+
+    #[test]
+    fn numbers_of_scale_are_put_where_the_common_kinds_have_them() {
+        let mut json = json!({"metadata": {"name": "a"}, "spec": {"size": 4, "selector": {"odd": true}}});
+        let scale = json!({
+            "metadata": {"name": "a"}, "spec": {"replicas": 4}, "status": {"replicas": 3, "selector": "app=a"},
+        });
+        rescale(&mut json, &serde_json::from_value(scale).unwrap());
+        let kind = Kind::Workload(Gvk::of(Some("x.io/v1"), Some("Odd")));
+        let workload = Workload::of(&Object::new(kind, json).unwrap());
+        assert_eq!((workload.fleet.spec, workload.fleet.status), (4, 3));
+        assert!(workload.selector.unwrap().chooses(&[("app".to_owned(), "a".to_owned())].into()));
+    }
+}

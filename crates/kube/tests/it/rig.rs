@@ -1,6 +1,7 @@
 //! An operator at work against an API server, and a Prometheus whose answer the test chooses.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -91,10 +92,16 @@ impl Operator {
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "tidegate"}}],
         });
         std::fs::write(&directory, config.to_string()).unwrap();
-        let options =
-            Options { kubeconfig: Some(directory.clone()), read_only: advise, ..Options::default() };
-        let connection = Connection::new(&options).await.unwrap();
+        let operator = Operator::with(&directory, advise).await;
         std::fs::remove_file(&directory).unwrap();
+        operator
+    }
+
+    /// One of whatever cluster a kubeconfig names.
+    pub async fn with(kubeconfig: &Path, advise: bool) -> Operator {
+        let kubeconfig = Some(kubeconfig.to_owned());
+        let options = Options { kubeconfig, read_only: advise, ..Options::default() };
+        let connection = Connection::new(&options).await.unwrap();
         let (told, stop) = (Told::default(), CancellationToken::new());
         let config = drive::Config {
             connection: connection.clone(),
