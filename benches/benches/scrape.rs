@@ -1,7 +1,7 @@
 //! What a scrape costs: reading a page, and fetching and reading one over loopback.
 //!
 //! The page is the 50 KB that vLLM 0.32.0 wrote under load. `page` reads it into a sample, with and
-//! without the series of two queries beside it. `scrape` is everything an endpoint costs each second: its
+//! without the series that `up` keeps beside it. `scrape` is everything an endpoint costs each second: its
 //! timer, the request over a kept connection, reading, rates, the result through the channel. All figures are
 //! CPU time of the one thread that does it; the stand-in server is a process of its own. The target is 500 engines a second.
 //!
@@ -25,7 +25,7 @@ use tidegate_metrics::eval::{Compiled, compile};
 use tidegate_metrics::exposition::Format;
 use tidegate_metrics::sample::Reader;
 use tidegate_signals::scrape::{Pace, Scraper};
-use tidegate_signals::{Clock, Endpoint, Series};
+use tidegate_signals::{Clock, Endpoint, Kept, Series};
 use tokio::net::TcpListener;
 
 const PAGE: &str = include_str!("../../crates/metrics/tests/data/vllm-0.32.0.txt");
@@ -33,6 +33,7 @@ const ENGINES: u32 = 500;
 const SECONDS: u32 = 10;
 const PAGES: u32 = 2_000;
 const RUNS: usize = 7;
+const BAR_PAGE_US: f64 = 60.0;
 const BAR_SCRAPE_US: f64 = 400.0;
 const BAR_CORES: f64 = 0.2;
 const SERVER: &str = "--as-server";
@@ -45,9 +46,11 @@ fn queries() -> Vec<Compiled> {
     texts.iter().map(|text| compile(text).unwrap_or_else(|error| panic!("{text}: {error}"))).collect()
 }
 
+/// What `up` keeps: everything that tells a scaler something, and what two queries name.
 fn series() -> Series {
     let queries = queries();
-    Series::new(&queries.iter().collect::<Vec<_>>())
+    let kept = Arc::new(Kept::new(false));
+    kept.series(&"llm/chat".into(), &queries.iter().collect::<Vec<_>>())
 }
 
 /// CPU time of this thread so far, in seconds: on a shared machine the clock says more of the others.
@@ -144,7 +147,7 @@ fn main() {
     });
     println!("{:<34} {:>10} {:>10}", "", "us a page", "MB/s");
     println!("{:<34} {plain:>10.1} {:>10.0}", "into a sample", kb / plain * 1e3);
-    println!("{:<34} {beside:>10.1} {:>10.0}", "and the series of two queries", kb / beside * 1e3);
+    println!("{:<34} {beside:>10.1} {:>10.0}", "and the series that are kept", kb / beside * 1e3);
 
     let program = std::env::current_exe().unwrap_or_else(|error| panic!("{error}"));
     let mut server = Command::new(program)
@@ -166,7 +169,7 @@ fn main() {
     let _ = server.wait();
     println!("scraping {ENGINES} engines each second for {SECONDS} s, one thread");
     println!("{us:.0} us of CPU a scrape, {cores:.3} cores");
-    let held = us <= BAR_SCRAPE_US && cores <= BAR_CORES;
-    println!("bars: {BAR_SCRAPE_US:.0} us a scrape, {BAR_CORES} cores");
+    let held = plain <= BAR_PAGE_US && us <= BAR_SCRAPE_US && cores <= BAR_CORES;
+    println!("bars: {BAR_PAGE_US:.0} us a page, {BAR_SCRAPE_US:.0} us a scrape, {BAR_CORES} cores");
     println!("{}", if held { "held" } else { "MISSED" });
 }

@@ -2,7 +2,9 @@
 //!
 //! Bound to loopback, whoever is on the machine may; but a web page elsewhere may not get at it through
 //! the visitor's browser with a name that resolves to 127.0.0.1, so the request must name a loopback
-//! host. Bound to anything else, every read needs the token. There are no writes.
+//! host. Bound to anything else, every request needs the token. What is written needs more: a pushed number a
+//! token of its own everywhere ([`crate::push`]), samples a content type that no page elsewhere may send
+//! unasked.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -85,7 +87,7 @@ fn is_loopback(authority: &Authority) -> bool {
         || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
@@ -99,7 +101,7 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 /// Compares without telling by its time how far two agree.
-fn same(a: &str, b: &str) -> bool {
+pub(crate) fn same(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 

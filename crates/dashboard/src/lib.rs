@@ -2,7 +2,7 @@
 //!
 //! Whoever runs a fleet tells a [`Board`] once a second how things are ([`Board::publish`]) and of each
 //! decision as it is made ([`Board::decided`]); [`serve()`] answers from it. Nothing here changes
-//! anything: there are no writes.
+//! the fleet: what can be written are samples, into the store of series.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -14,12 +14,15 @@ pub mod history;
 pub mod model;
 mod page;
 mod prom;
+mod push;
 mod routes;
+mod series;
 mod serve;
 pub mod source;
 pub mod why;
 
 pub use access::TOKEN_CHARS_MIN;
 pub use board::Board;
+pub use push::{Number, Push};
 pub use serve::{Config, Error, Running, serve};
 pub use source::Source;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tidegate_metrics::store::Shared;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, TOKEN_CHARS_MIN};
+use crate::push::Push;
 use crate::routes;
 use crate::source::Source;
 
@@ -50,6 +52,10 @@ pub struct Config {
     pub token: Option<String>,
     /// TLS, if connections are to be encrypted.
     pub tls: Option<Arc<ServerConfig>>,
+    /// The store that `/api/v1/…` reads and writes, if there is one.
+    pub series: Option<Arc<Shared>>,
+    /// Who takes pushed signals; nobody if `None`.
+    pub push: Option<Push>,
 }
 
 /// Why there is no listener.
@@ -97,13 +103,13 @@ impl Running {
 /// # Errors
 /// When the address cannot be had, or is open to others and there is no token.
 pub async fn serve(config: Config, source: Arc<dyn Source>) -> Result<Running, Error> {
-    let Config { addr, token, tls } = config;
+    let Config { addr, token, tls, push, series } = config;
     let access = Access::of(addr, token).ok_or(Error::Token { addr })?;
     let bind = |said| Error::Bind { addr, said };
     let listener = TcpListener::bind(addr).await.map_err(bind)?;
     let addr = listener.local_addr().map_err(bind)?;
     let stop = CancellationToken::new();
-    let router = routes::router(source, access, stop.clone());
+    let router = routes::router(source, access, (push, series), stop.clone());
     let acceptor = tls.map(TlsAcceptor::from);
     let task = tokio::spawn(accept(listener, router, acceptor, stop.clone()));
     Ok(Running { addr, stop, task })

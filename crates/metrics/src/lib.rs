@@ -9,14 +9,18 @@
 //!
 //! The rest reads: [`exposition`] takes a page apart, [`sample`] makes of it what a replica says of
 //! itself, [`counter`], [`histogram`] and [`rates`] what that means over time; [`store`] keeps the series
-//! that queries name, and [`eval`] answers them. Nothing here reads a file, a clock or the network.
+//! that queries name, [`eval`] answers them, and [`api`] and [`remote`] give and take them in Prometheus'
+//! own forms. Nothing here reads a file, a clock or the network.
 
+pub mod api;
 pub mod counter;
 pub mod dialect;
 pub mod eval;
 pub mod exposition;
+pub mod gpu;
 pub mod histogram;
 pub mod promql;
 pub mod rates;
+pub mod remote;
 pub mod sample;
 pub mod store;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use tidegate_core::time::{Span, Time};
+use tidegate_core::time::Time;
 use tidegate_metrics::eval::{Answer, Compiled, Error, compile, wanted};
 use tidegate_metrics::exposition::{Format, read};
-use tidegate_metrics::store::{GRACE, SERIES_PER_REPLICA_MAX, Store};
+use tidegate_metrics::store::{GRACE, SERIES_PER_REPLICA_MAX, Store, reach};
 
 const VLLM: &str = include_str!("data/vllm-0.32.0.txt");
 
@@ -25,13 +25,13 @@ fn scrape(store: &mut Store, replica: &str, at: Time, page: &str, query: &Compil
 /// Asks once of replicas that each showed one page.
 fn ask(query: &str, pages: &[&str]) -> Answer {
     let query = compiled(query);
-    let mut store = Store::new(query.window());
+    let mut store = Store::new();
     for (at, page) in pages.iter().enumerate() {
         let name: Arc<str> = format!("chat-{at}").into();
-        store.add(&name, &[("pod", &name), ("namespace", "llm")]);
+        store.add(&name, None, &[("pod", &name), ("namespace", "llm")]);
         scrape(&mut store, &name, Time::from_secs(100), page, &query);
     }
-    query.ask(&store, Time::from_secs(100)).unwrap_or_else(|error| panic!("{error}"))
+    query.ask(&store, None, Time::from_secs(100)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn values(answer: Answer) -> Vec<f64> {
@@ -53,7 +53,7 @@ fn the_queries_of_public_guides_are_answered_from_a_real_page() {
         ("sum(vllm:num_requests_waiting{job=\"vllm\", service!=\"other\"})", 288.0),
         ("sum(vllm_num_requests_waiting)", 288.0),
         ("sum by (model_name) (vllm:num_requests_waiting)", 288.0),
-        ("sum without (pod, engine) (vllm:num_requests_waiting)", 288.0),
+        ("sum without (pod, engine, instance) (vllm:num_requests_waiting)", 288.0),
         ("sum(vllm:num_requests_waiting) / count(vllm:num_requests_running)", 144.0),
         ("clamp_max(sum(vllm:num_requests_waiting), 50)", 50.0),
         ("ceil(avg(vllm:num_requests_waiting) / 100) - -1", 3.0),
@@ -101,13 +101,13 @@ fn or_vector_zero_speaks_when_there_is_no_replica() {
 
 fn counted(query: &str, page: impl Fn(i64) -> String, seconds: i64) -> Vec<f64> {
     let query = compiled(query);
-    let mut store = Store::new(query.window());
+    let mut store = Store::new();
     let name: Arc<str> = "chat-0".into();
-    store.add(&name, &[]);
+    store.add(&name, None, &[]);
     for at in 0..=seconds {
         scrape(&mut store, &name, Time::from_secs(at), &page(at), &query);
     }
-    values(query.ask(&store, Time::from_secs(seconds)).expect("one side only"))
+    values(query.ask(&store, None, Time::from_secs(seconds)).expect("one side only"))
 }
 
 #[test]
@@ -157,14 +157,15 @@ fn the_over_time_family_looks_back_over_the_window() {
 #[test]
 fn what_is_not_evaluated_is_refused_before_it_is_asked() {
     for (query, names) in [
-        ("topk(1, vllm:num_requests_waiting)", "`topk`"),
-        ("sum(vllm:num_requests_waiting offset 5m)", "offset"),
-        ("max_over_time(sum(vllm:num_requests_waiting)[5m:1m])", "plain selector"),
+        ("info(vllm:num_requests_waiting)", "`info()` at character 1 "),
+        ("sum(vllm:num_requests_waiting) + sum(mad_over_time(x[5m]))", "`mad_over_time()` at character 38 "),
+        ("limitk(1, vllm:num_requests_waiting)", "limitk"),
         ("vllm:num_requests_waiting[5m]", "window"),
-        ("predict_linear(vllm:num_requests_waiting[5m], 60)", "predict_linear"),
-        ("a * on (pod) group_left b", "group_left"),
+        ("a * on (pod) group_left () fill (0) b", "`fill` at character 28 "),
         ("{job=\"vllm\"}", "metric name"),
-        ("rate(x[30d])", "window above"),
+        ("rate(x[30d])", "a look back above"),
+        ("rate(x[5m] offset 30d)", "a look back above"),
+        ("max_over_time(rate(x[20h])[20h:1h])", "a look back above"),
     ] {
         match compile(query) {
             Err(error @ Error::Unsupported { .. }) => {
@@ -188,66 +189,79 @@ fn a_metric_that_replicas_do_not_write_is_refused_by_name() {
 #[test]
 fn sides_that_cannot_be_told_apart_are_an_error_and_not_a_guess() {
     let query = compiled("vllm:num_requests_waiting / on (model_name) vllm:num_requests_running");
-    let mut store = Store::new(Span::ZERO);
+    let mut store = Store::new();
     for name in ["a", "b"] {
         let name: Arc<str> = name.into();
-        store.add(&name, &[("pod", &name)]);
+        store.add(&name, None, &[("pod", &name)]);
         scrape(&mut store, &name, Time::from_secs(1), VLLM, &query);
     }
-    assert!(matches!(query.ask(&store, Time::from_secs(1)), Err(Error::Ambiguous { .. })));
+    assert!(matches!(query.ask(&store, None, Time::from_secs(1)), Err(Error::Ambiguous { .. })));
 }
 
 #[test]
 fn a_replica_that_stops_answering_is_believed_for_a_moment_only() {
     let query = compiled("sum(vllm:num_requests_waiting)");
-    let mut store = Store::new(Span::ZERO);
+    let mut store = Store::new();
     let name: Arc<str> = "a".into();
-    store.add(&name, &[]);
+    store.add(&name, None, &[]);
     scrape(&mut store, &name, Time::from_secs(10), VLLM, &query);
-    let at = |store: &Store, now: Time| values(query.ask(store, now).unwrap());
+    let at = |store: &Store, now: Time| values(query.ask(store, None, now).unwrap());
     assert_eq!(at(&store, Time::from_secs(10) + GRACE), [144.0]);
     assert!(at(&store, Time::from_secs(11) + GRACE).is_empty());
-    assert_eq!((store.replicas(), store.answering(Time::from_secs(11) + GRACE)), (1, 0));
+    assert_eq!((store.replicas(None), store.answering(None, Time::from_secs(11) + GRACE)), (1, 0));
 }
 
 #[test]
 fn a_series_that_a_page_no_longer_shows_is_gone_at_once() {
     let query = compiled("sum(x)");
-    let mut store = Store::new(Span::ZERO);
+    let mut store = Store::new();
     let name: Arc<str> = "a".into();
-    store.add(&name, &[]);
+    store.add(&name, None, &[]);
     scrape(&mut store, &name, Time::from_secs(1), "x{k=\"1\"} 5\nx{k=\"2\"} 6\n", &query);
     scrape(&mut store, &name, Time::from_secs(2), "x{k=\"2\"} 6\n", &query);
-    assert_eq!(values(query.ask(&store, Time::from_secs(2)).unwrap()), [6.0]);
-    scrape(&mut store, &name, Time::from_secs(60), "x{k=\"2\"} 6\n", &query);
-    assert_eq!(store.len(), 1);
+    assert_eq!(values(query.ask(&store, None, Time::from_secs(2)).unwrap()), [6.0]);
+    // Its past is there for queries that look back, and gone when nobody can.
+    assert_eq!(store.named("x").count(), 2);
+    for at in [30, 60, 2_000] {
+        scrape(&mut store, &name, Time::from_secs(at), "x{k=\"2\"} 6\n", &query);
+    }
+    assert_eq!(store.named("x").count(), 1);
     store.forget("a");
-    assert!(store.is_empty());
+    assert_eq!(query.ask(&store, None, Time::from_secs(2_001)).unwrap(), Answer::Vector(Vec::new()));
+    assert_eq!(
+        values(compiled("sum(max_over_time(x[1m]))").ask(&store, None, Time::from_secs(2_001)).unwrap()),
+        [6.0]
+    );
 }
 
 #[test]
 fn series_beyond_the_limit_are_dropped_and_counted() {
     let query = compiled("sum(x)");
-    let mut store = Store::new(Span::ZERO);
+    let mut store = Store::new();
     let name: Arc<str> = "a".into();
-    store.add(&name, &[]);
+    store.add(&name, None, &[]);
     let page: String = (0..SERIES_PER_REPLICA_MAX + 5).map(|at| format!("x{{k=\"{at}\"}} 1\n")).collect();
     scrape(&mut store, &name, Time::from_secs(1), &page, &query);
-    assert_eq!((store.len(), store.dropped()), (SERIES_PER_REPLICA_MAX, 5));
+    assert_eq!((store.named("x").count(), store.dropped()), (SERIES_PER_REPLICA_MAX, 5));
+    assert!(store.lacks(None, query.names()) && !store.lacks(None, &["y".to_owned()]));
+    scrape(&mut store, &name, Time::from_secs(2), "x{k=\"1\"} 1\n", &query);
+    assert!(!store.lacks(None, query.names()), "the next page has room");
 }
 
 #[test]
 fn points_stay_few_however_long_the_window() {
-    let query = compiled("rate(x[1h])");
-    let mut store = Store::new(query.window());
+    let query = compiled("rate(x[6h])");
+    let mut store = Store::new();
+    store.keep("x", reach(query.reach()));
     let name: Arc<str> = "a".into();
-    store.add(&name, &[]);
-    for at in 0..7200 {
+    store.add(&name, None, &[]);
+    for at in 0..30_000 {
         scrape(&mut store, &name, Time::from_secs(at), &format!("x {}\n", at * 3), &query);
     }
-    let kept = store.all().next().unwrap().since(Time::from_secs(-1)).count();
-    assert!(kept <= 245, "{kept}");
-    let found = values(query.ask(&store, Time::from_secs(7199)).unwrap());
+    let kept = store.named("x").next().unwrap().samples();
+    // 6 h and 5 min at one each 13 s, in chunks of 60.
+    assert!((1_500..=1_900).contains(&kept), "{kept}");
+    let found = values(query.ask(&store, None, Time::from_secs(29_999)).unwrap());
     assert!((found[0] - 3.0).abs() < 0.01, "{found:?}");
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A reader is made once for a trigger, keeps its connection between ticks, has its own time-out, and is
 //! asked by [`crate::asker`], which asks equal questions once for everybody. To plug one in: implement
-//! [`Remote`] and add its arm to `source_of` in [`crate::sources`].
+//! [`Remote`] and add its arm to `sources::maker`.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};

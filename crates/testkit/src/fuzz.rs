@@ -3,12 +3,16 @@
 //! Each takes any bytes and must return: no panic, no overflow, no unbounded time or memory. What holds
 //! for accepted input is asserted.
 
+pub mod brokers;
+pub mod series;
+pub mod sources;
+pub mod traces;
 pub mod wire;
 
 use std::sync::{Arc, LazyLock};
 
 use tidegate_core::formula::Compiler;
-use tidegate_core::time::{Span, Time};
+use tidegate_core::time::Time;
 use tidegate_decide::Session;
 use tidegate_manifest::formula::ExprLang;
 use tidegate_manifest::lint::lint;
@@ -35,6 +39,14 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("request", wire::request),
     ("sse", wire::sse),
     ("answer", wire::answer),
+    ("client", wire::client),
+    ("trace", traces::trace),
+    ("location", sources::location),
+    ("connection", sources::connection),
+    ("amqp", brokers::amqp),
+    ("kafka", brokers::kafka),
+    ("eval", series::eval),
+    ("remote_write", series::remote_write),
 ];
 
 /// A manifest: read, lowered, linted; every finding stands inside the file.
@@ -151,14 +163,14 @@ fn ask(samples: &[exposition::Sample<'_>]) {
         texts.iter().filter_map(|text| compile(text).ok()).collect()
     });
     assert_eq!(QUERIES.len(), 3, "a query of the fuzzer no longer compiles");
-    let mut store = Store::new(Span::from_secs(60));
+    let mut store = Store::new();
     let replica: Arc<str> = "a".into();
-    store.add(&replica, &[("pod", "a")]);
+    store.add(&replica, None, &[("pod", "a")]);
     for second in 0..3 {
         store.scraped(&replica, Time::from_secs(second), samples);
     }
     for query in QUERIES.iter() {
-        if let Ok(Answer::Vector(elements)) = query.ask(&store, Time::from_secs(2)) {
+        if let Ok(Answer::Vector(elements)) = query.ask(&store, None, Time::from_secs(2)) {
             assert!(elements.iter().all(|(_, value)| value.is_finite()));
         }
     }

@@ -26,10 +26,18 @@ pub(crate) enum Command {
     Load(crate::commands::load::LoadArgs),
     /// Tell why a target has the replicas it has.
     Why(crate::commands::why::WhyArgs),
+    /// Look for the known failures of a running fleet, each with its evidence and its fix.
+    Doctor(crate::commands::doctor::DoctorArgs),
     /// Watch the fleet in the terminal.
     Top(crate::commands::top::TopArgs),
     /// Decide from observations: JSON lines in, explained decisions out.
     Decide(Decide),
+    /// Play a trace to a simulated fleet: what a policy costs, and how many users it keeps waiting.
+    Simulate(crate::commands::simulate::SimulateArgs),
+    /// Simulate several policies or manifests on the same trace and seeds, side by side.
+    Compare(crate::commands::compare::CompareArgs),
+    /// Search a manifest's thresholds and windows for the least GPU time that holds an objective.
+    Tune(crate::commands::tune::TuneArgs),
     /// Find the mistakes in manifests, each with its place, its reason and its fix.
     Lint(Lint),
     /// Run a journal again: the same actions, or the first difference.
@@ -58,6 +66,10 @@ pub(crate) struct Up {
     /// Where the dashboard, the metrics and the admin API are.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8081")]
     pub(crate) admin_addr: SocketAddr,
+    /// Keep every series of every replica's metrics for queries, not only those that tell a scaler
+    /// something or that a trigger names.
+    #[arg(long)]
+    pub(crate) store_all: bool,
     /// Journal and logs; `~/.local/state/tidegate` by default, a temporary one for the demo.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
@@ -76,6 +88,10 @@ pub(crate) struct Up {
     /// What a streaming client gets while it waits for a replica.
     #[arg(long, value_enum, default_value_t = KeepAlive::Comments, value_name = "WHAT")]
     pub(crate) keep_alive: KeepAlive,
+    /// Directory of the JSON files that `filePath` of a ClusterTriggerAuthentication names, as KEDA's
+    /// operator calls it; watched too.
+    #[arg(long, value_name = "DIR", requires = "file")]
+    pub(crate) filepath_auth_root_path: Option<PathBuf>,
     /// Where `prometheus` triggers are answered: over what is scraped here, or by the server each names.
     /// `tidegate.dev/prometheus: embedded` or `remote` on a ScaledObject comes first.
     #[arg(long, value_enum, default_value_t = Prometheus::Embedded, value_name = "WHERE")]

@@ -25,7 +25,8 @@ pub(crate) async fn on(
     token: Option<&str>,
 ) -> Result<Running, tidegate_dashboard::Error> {
     let addr: SocketAddr = addr.parse().expect("an address");
-    serve(Config { addr, token: token.map(str::to_owned), tls: None }, board).await
+    let token = token.map(str::to_owned);
+    serve(Config { addr, token, tls: None, push: None, series: None }, board).await
 }
 
 /// Status, headers and body of a request.

@@ -16,6 +16,9 @@ use crate::object::{Kind, Object};
 use crate::trigger::{self, Declared, Fault, Owner, Trigger};
 use crate::workload::{TargetRef, env_container, environment};
 
+/// The parameters in each file that a ClusterTriggerAuthentication may name by `filePath`.
+pub type Files = BTreeMap<String, BTreeMap<String, String>>;
+
 /// The triggers of one ScaledObject or ScaledJob.
 #[derive(Clone, Debug)]
 pub struct Bound<'m> {
@@ -62,13 +65,24 @@ impl<'m> Bound<'m> {
         Some(Bound { manifests, document, triggers, template, container, environment, owner })
     }
 
-    /// A trigger, understood.
+    /// A trigger, understood. What its authentication has in a file is not known.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(&self, index: usize) -> Result<Trigger, Vec<Fault>> {
+        self.parse_with(index, &Files::new())
+    }
+
+    /// The same with the files at hand that authentications name.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn parse_with(&self, index: usize, files: &Files) -> Result<Trigger, Vec<Fault>> {
         let Some(declared) = self.triggers.get(index) else { return Err(Vec::new()) };
-        let parameters = self.parameters(declared);
+        let parameters = match self.auth_file(index).and_then(|file| files.get(file)) {
+            Some(file) => Some(file.keys().cloned().collect()),
+            None => self.parameters(declared),
+        };
         trigger::parse(&Declared {
             index,
             type_: &declared.type_,

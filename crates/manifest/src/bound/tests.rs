@@ -58,11 +58,14 @@ spec:
   - {type: redis, metadata: {listName: jobs, address: \"r:1\"}, authenticationRef: {name: file, kind: ClusterTriggerAuthentication}}
 ";
 
-fn value(index: usize, origin: &Origin) -> Option<String> {
+fn with_bound<T>(of: impl FnOnce(&Bound<'_>) -> T) -> T {
     let manifests = load(&[Source::new("chat.yaml", OBJECTS)]);
     let document = manifests.documents.iter().find(|document| document.kind == "ScaledObject").unwrap();
-    let bound = Bound::of(&manifests, document).unwrap();
-    bound.value(index, origin, &|file, name| Some(format!("{name} of {file}")))
+    of(&Bound::of(&manifests, document).unwrap())
+}
+
+fn value(index: usize, origin: &Origin) -> Option<String> {
+    with_bound(|bound| bound.value(index, origin, &Files::new()))
 }
 
 #[test]
@@ -86,6 +89,15 @@ fn values_are_found_where_the_manifest_points() {
 
 #[test]
 fn a_file_gives_all_parameters_of_its_authentication() {
-    let value = value(1, &Origin::Authentication("password".to_owned()));
-    assert_eq!(value.as_deref(), Some("password of redis.json"));
+    let file = BTreeMap::from([("password".to_owned(), "hunter2".to_owned())]);
+    let files = Files::from([("redis.json".to_owned(), file)]);
+    with_bound(|bound| {
+        let password = Origin::Authentication("password".to_owned());
+        assert_eq!(bound.value(1, &password, &files).as_deref(), Some("hunter2"));
+        let Ok(Trigger { source: trigger::Source::RedisList(list), .. }) = bound.parse_with(1, &files) else {
+            panic!("{:?}", bound.parse_with(1, &files))
+        };
+        assert_eq!(list.connection.password, Some(trigger::Secret(password)));
+        assert_eq!(list.connection.username, None, "the file has none");
+    });
 }

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Container;
 
-use super::Bound;
+use super::{Bound, Files};
 use crate::kinds::keda::{AuthTargetRef, ScaleTrigger};
 use crate::path;
 use crate::trigger::Origin;
@@ -18,18 +18,13 @@ impl Bound<'_> {
     /// The value a trigger's parameter has at `origin`. `files` gives the parameters that stand in a
     /// file an authentication names by `filePath`: they take the place of all others, as in KEDA.
     #[must_use]
-    pub fn value(
-        &self,
-        index: usize,
-        origin: &Origin,
-        files: &dyn Fn(&str, &str) -> Option<String>,
-    ) -> Option<String> {
+    pub fn value(&self, index: usize, origin: &Origin, files: &Files) -> Option<String> {
         let trigger = self.triggers.get(index)?;
         match origin {
             Origin::Metadata(key) => trigger.metadata.get(key).map(|text| text.trim().to_owned()),
             Origin::Environment(name) => self.variable(name, self.container),
             Origin::Authentication(parameter) => match self.auth_file(index) {
-                Some(file) => files(file, parameter),
+                Some(file) => files.get(file)?.get(parameter).cloned(),
                 None => self.parameter(trigger, parameter),
             },
         }

@@ -58,6 +58,7 @@ rules! {
     "TG111" "resource-signal-on-gpu" Warning Some(super::utilisation::resource_signal_on_gpu);
     "TG112" "invalid-query" Error Some(super::series::invalid_query);
     "TG113" "env-not-defined" Error None;
+    "TG114" "query-not-embedded" Error Some(super::series::not_embedded);
     "TG201" "cooldown-shorter-than-start" Warning Some(super::pace::cooldown_shorter_than_start);
     "TG202" "all-at-once" Warning Some(super::pace::all_at_once);
     "TG203" "no-stabilisation" Warning Some(super::pace::no_stabilisation);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use tidegate_metrics::dialect::{Writer, lookup};
+use tidegate_metrics::eval;
 use tidegate_metrics::promql::{Aggregation, Error, Query, Shape};
 
 use super::facts::{Facts, Pods};
@@ -73,6 +74,22 @@ fn many(asked: &Asked<'_>, query: &Query) -> Option<(Severity, String)> {
             format!("the query groups by labels that no matcher pins to one value, {refused}"),
         )
     })
+}
+
+/// TG114: to be evaluated over own scrapes, and more than that evaluator knows.
+pub(super) fn not_embedded(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
+    for asked in &facts.asked {
+        let embedded = asked.document.annotation("tidegate.dev/prometheus");
+        // What is no PromQL at all is TG112's.
+        if embedded.as_deref() != Some("embedded") || asked.query.is_err() {
+            continue;
+        }
+        if let Err(error) = eval::compile(asked.text) {
+            let help =
+                "change the query, or take tidegate.dev/prometheus away and let a Prometheus answer it";
+            findings.push(asked.finding("TG114", Severity::Error, error.to_string(), help));
+        }
+    }
 }
 
 /// TG112: not PromQL.

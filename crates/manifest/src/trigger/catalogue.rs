@@ -53,6 +53,12 @@ words! {
 }
 
 impl TriggerType {
+    /// The type of that name, if it is read here.
+    #[must_use]
+    pub fn named(name: &str) -> Option<TriggerType> {
+        super::params::choice(name).ok()
+    }
+
     /// Whether Kubernetes itself measures it, as pods' resource use.
     #[must_use]
     pub fn is_resource(self) -> bool {

@@ -494,10 +494,10 @@ macro_rules! words {
                 match self { $($name::$variant => $word),+ }
             }
 
-            /// The variant of a word that stood where only the run finds it.
+            /// What a word found elsewhere than in the manifest means.
             #[must_use]
-            pub fn named(word: &str) -> Option<Self> {
-                [$($name::$variant),+].into_iter().find(|variant| variant.as_str() == word)
+            pub fn from_word(word: &str) -> Option<Self> {
+                $crate::trigger::params::choice(word.trim()).ok()
             }
         }
 

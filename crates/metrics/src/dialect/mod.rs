@@ -275,6 +275,20 @@ pub fn lookup(name: &str) -> Option<&'static Metric> {
     }
 }
 
+/// The names on the wire of everything that tells a scaler something, of every engine: what a store of
+/// series keeps without being asked.
+pub fn telling() -> impl Iterator<Item = String> {
+    let families = Engine::ALL.iter().flat_map(|engine| metrics(*engine));
+    families.filter(|metric| metric.signal.is_some()).flat_map(|metric| {
+        let suffixes: &[&str] = match metric.kind {
+            Kind::Counter | Kind::Gauge => &[""],
+            Kind::Histogram => &["_bucket", "_sum", "_count"],
+            Kind::Summary => &["", "_sum", "_count"],
+        };
+        suffixes.iter().map(|suffix| format!("{}{suffix}", metric.name))
+    })
+}
+
 /// Equal, or equal but for `_` where the engine writes its first colon.
 pub(crate) fn same_name(wire: &str, asked: &str) -> bool {
     if wire == asked {

@@ -142,6 +142,17 @@ pub fn parse(query: &str) -> Result<Query, Error> {
     Ok(Query { expr, selectors, range_uses })
 }
 
+/// Where `word` (a name, an operator, the beginning of a string) first stands in `query`, strings and
+/// comments aside.
+pub(crate) fn place(query: &str, word: &str) -> Option<usize> {
+    let tokens = scan::scan(query).ok()?;
+    let is = |token: &&scan::Token| {
+        let text = token.text(query);
+        text.eq_ignore_ascii_case(word) || word == "\"" && text.starts_with(['"', '\'', '`'])
+    };
+    tokens.iter().find(is).map(|token| token.span.start)
+}
+
 /// The parser's generic message repeats our prefix; some others span lines.
 fn reason(said: &str) -> String {
     match said {

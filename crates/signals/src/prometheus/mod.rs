@@ -224,7 +224,7 @@ fn modes(auth: &HttpAuth, value: &impl Fn(&Origin) -> Option<String>) -> Result<
         Given::Value(modes) => Ok(modes.clone()),
         Given::Elsewhere(_) => {
             let text = find_list(&auth.modes, value)?;
-            Ok(text.split(',').filter_map(|word| AuthMode::named(word.trim())).collect())
+            Ok(text.split(',').filter_map(AuthMode::from_word).collect())
         }
     }
 }

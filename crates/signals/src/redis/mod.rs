@@ -5,7 +5,6 @@
 //! connection is kept; after a failure the next reading makes a new one.
 
 mod ask;
-mod limit;
 mod route;
 mod settings;
 

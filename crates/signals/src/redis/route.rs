@@ -20,13 +20,16 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::ask::Query;
-use super::limit::{Allowance, Limited};
 use super::settings::{Address, Login, Settings, split};
 use super::{DEADLINE, Error};
+use crate::metered::{Budget, Metered};
 use crate::tls;
 
 /// Hints followed for one question: one to the node that has the key, one more while slots move.
 const HINTS_MAX: usize = 5;
+
+/// Bytes one question may be answered with: a count has 20, a stream's thousand groups 150 KB.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// How long a master is taken for one: as long as sentinels take to agree that one is gone by default.
 const TRUST: Duration = Duration::from_secs(30);
@@ -45,7 +48,7 @@ pub(super) struct Route {
 pub(super) struct Connection {
     talk: MultiplexedConnection,
     driver: AbortHandle,
-    allowance: Allowance,
+    budget: Budget,
     since: Instant,
 }
 
@@ -97,7 +100,7 @@ impl Route {
         query: &Query,
     ) -> RedisResult<(Connection, Option<i64>)> {
         for _ in 0..HINTS_MAX {
-            connection.allowance.refill();
+            connection.budget.set(ANSWER_BYTES_MAX);
             let error = match query.run(&mut connection.talk).await {
                 Ok(number) => return Ok((connection, number)),
                 Err(error) => error,
@@ -201,13 +204,13 @@ async fn talk<S>(info: &RedisConnectionInfo, stream: S) -> RedisResult<Connectio
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let allowance = Allowance::default();
-    allowance.refill();
+    let budget = Budget::default();
+    budget.set(ANSWER_BYTES_MAX);
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(DEADLINE));
-    let stream = Limited { inner: stream, left: allowance.clone() };
+    let stream = Metered::new(stream, budget.clone());
     let (talk, driver) = MultiplexedConnection::new_with_config(info, stream, config).await?;
     let driver = tokio::spawn(driver).abort_handle();
-    Ok(Connection { talk, driver, allowance, since: Instant::now() })
+    Ok(Connection { talk, driver, budget, since: Instant::now() })
 }
 
 /// Whether a new connection may help.

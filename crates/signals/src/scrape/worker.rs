@@ -66,7 +66,7 @@ pub(super) async fn run(endpoint: Endpoint, scraper: Weak<Shared>) {
         if result.is_err()
             && let Some(series) = &page.series
         {
-            series.failed(&endpoint.id);
+            series.failed(&endpoint.id, at);
         }
         let result = result.map(|(engine, sample)| {
             let rates = trail.push(at, sample.clone());

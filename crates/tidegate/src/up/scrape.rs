@@ -68,7 +68,14 @@ impl Scrapes {
             ("namespace".to_owned(), unit.template.namespace.clone()),
             ("pod".to_owned(), replica.to_string()),
             ("container".to_owned(), unit.template.container.clone()),
+            ("deployment".to_owned(), unit.workload.clone()),
+            ("job".to_owned(), unit.workload.clone()),
+            ("instance".to_owned(), addr.to_string()),
         ];
+        // The engine's own label wins; llama.cpp and TGI have none.
+        if let Some(model) = unit.models.first() {
+            endpoint.labels.push(("model_name".to_owned(), model.clone()));
+        }
         drop(known);
         self.scraper.add(endpoint);
     }
