@@ -68,6 +68,7 @@ impl Operator {
         let (key, out) = (key.clone(), self.said.clone());
         self.tasks.spawn(async move {
             let mut readings = sources.read(now, &context).await;
+            readings.retain(|(name, _)| unread.iter().all(|(unread, _)| unread != name));
             readings.extend(unread);
             // The loop has ended when nobody takes it.
             let _ = out.send((key, readings)).await;
@@ -367,6 +368,11 @@ fn unread(sources: &Sources) -> Vec<(Arc<str>, Reading)> {
         )),
         Source::Gateway(_) => Some(
             "no gateway tells the operator its demand yet; use a prometheus trigger over the gateway's metrics"
+                .to_owned(),
+        ),
+        // Nothing scrapes, so the store is empty: absent, which many a manifest takes for zero.
+        Source::Embedded(_) => Some(
+            "queries over own scrapes are not answered on Kubernetes yet; remove tidegate.dev/prometheus"
                 .to_owned(),
         ),
         _ => None,

@@ -25,7 +25,7 @@ use tidegate_core::scale::{Action, Decision, Event, Reading};
 use tidegate_core::time::Time;
 use tidegate_decide::{Control, Recorder};
 use tidegate_manifest::formula::ExprLang;
-use tidegate_signals::{Asker, Clock, Queries};
+use tidegate_signals::{Asker, Clock, Pushed, Queries};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -145,6 +145,8 @@ pub(crate) struct Operator {
     shard: String,
     clock: Clock,
     asker: Asker,
+    /// Nobody pushes to an operator; who asks for what is pushed reads that nothing was.
+    pushed: Pushed,
     audience: Box<dyn Audience>,
     recorder: Option<Box<dyn Recorder + Send>>,
     control: Control,
@@ -208,6 +210,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let compiler: Arc<dyn Compiler> = Arc::new(ExprLang);
     let operator = Operator {
         asker: Asker::new(clock.clone()),
+        pushed: Pushed::new(clock.clone()),
         control: Control::new(compiler),
         index: Index::default(),
         entries: BTreeMap::new(),

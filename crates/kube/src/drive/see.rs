@@ -1,6 +1,6 @@
 //! From what is seen to events.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_core::scale::spec::Life;
@@ -120,8 +120,9 @@ impl Operator {
     fn take(&mut self, key: &Key, object: &Object, read: Read) -> Result<(), Error> {
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         let Read { manifests, target, workload } = read;
-        let files = |_: &str, _: &str| None;
-        let shared = Shared { asker: &self.asker, queries: Self::QUERIES, files: &files };
+        let files = BTreeMap::new();
+        let shared =
+            Shared { asker: &self.asker, pushed: &self.pushed, queries: Self::QUERIES, files: &files };
         entry.sources = Some(Arc::new(Sources::new(&target, &manifests, shared)));
         entry.asked = false;
         entry.workload = workload;

@@ -143,7 +143,7 @@ fn a_secret_of_the_cluster_is_not_mistaken_for_one_of_the_namespace() {
     let read = target::read(&mut index, &key(), "tidegate").unwrap().unwrap();
     let bound = tidegate_manifest::bound::Bound::of(&read.manifests, &read.manifests.documents[0]).unwrap();
     let origin = tidegate_manifest::trigger::Origin::Authentication("password".into());
-    assert_eq!(bound.value(0, &origin, &|_, _| None).as_deref(), Some("right"));
+    assert_eq!(bound.value(0, &origin, &BTreeMap::new()).as_deref(), Some("right"));
     assert!(index.wanted().any(|id| &*id.namespace == "tidegate"));
     assert!(!index.wanted().any(|id| &*id.namespace == "prod" && id.kind == Kind::Secret));
 }

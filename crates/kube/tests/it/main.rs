@@ -1,6 +1,5 @@
 //! The operator against an API server with objects, versions, watches and conflicts.
 
-mod cluster;
 mod election;
 mod outage;
 mod rig;

@@ -1,6 +1,5 @@
 //! An operator at work against an API server, and a Prometheus whose answer the test chooses.
 
-use std::future::Future;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,7 +27,7 @@ use super::server::Server;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Waits until a condition holds.
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !holds() {
         assert!(begin.elapsed() < DEADLINE, "never: {what}");
@@ -38,23 +37,23 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// What an operator has told.
 #[derive(Clone, Default)]
-pub struct Told(Arc<Mutex<Vec<String>>>, Arc<AtomicU64>, Arc<AtomicU64>);
+pub(crate) struct Told(Arc<Mutex<Vec<String>>>, Arc<AtomicU64>, Arc<AtomicU64>);
 
 impl Told {
-    pub fn remarks(&self) -> Vec<String> {
+    pub(crate) fn remarks(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 
-    pub fn says(&self, text: &str) -> bool {
+    pub(crate) fn says(&self, text: &str) -> bool {
         self.remarks().iter().any(|remark| remark.contains(text))
     }
 
-    pub fn decisions(&self) -> u64 {
+    pub(crate) fn decisions(&self) -> u64 {
         self.1.load(Ordering::SeqCst)
     }
 
     /// Whether it may write.
-    pub fn leads(&self) -> bool {
+    pub(crate) fn leads(&self) -> bool {
         self.2.load(Ordering::SeqCst) == 1
     }
 }
@@ -75,15 +74,15 @@ impl Audience for Told {
 }
 
 /// An operator at work.
-pub struct Operator {
-    pub told: Told,
-    pub connection: Connection,
+pub(crate) struct Operator {
+    pub(crate) told: Told,
+    pub(crate) connection: Connection,
     stop: CancellationToken,
     task: JoinHandle<Result<(), drive::Error>>,
 }
 
 impl Operator {
-    pub async fn start(server: &Server, advise: bool) -> Operator {
+    pub(crate) async fn start(server: &Server, advise: bool) -> Operator {
         let directory = std::env::temp_dir().join(format!("tidegate-kube-{}", fastrand::u64(..)));
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
@@ -98,7 +97,7 @@ impl Operator {
     }
 
     /// One of whatever cluster a kubeconfig names.
-    pub async fn with(kubeconfig: &Path, advise: bool) -> Operator {
+    pub(crate) async fn with(kubeconfig: &Path, advise: bool) -> Operator {
         let kubeconfig = Some(kubeconfig.to_owned());
         let options = Options { kubeconfig, read_only: advise, ..Options::default() };
         let connection = Connection::new(&options).await.unwrap();
@@ -118,26 +117,26 @@ impl Operator {
     }
 
     /// Ends it as SIGTERM does.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap().unwrap();
     }
 
     /// Ends it as a machine that loses its power.
-    pub async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.task.abort();
         let _ = self.task.await;
     }
 }
 
 /// A Prometheus that knows one number, or fails.
-pub struct Prometheus {
-    pub url: String,
+pub(crate) struct Prometheus {
+    pub(crate) url: String,
     value: Arc<Mutex<Option<f64>>>,
 }
 
 impl Prometheus {
-    pub async fn start(value: f64) -> Prometheus {
+    pub(crate) async fn start(value: f64) -> Prometheus {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let known = Arc::new(Mutex::new(Some(value)));
@@ -161,7 +160,7 @@ impl Prometheus {
     }
 
     /// From now on it knows this; with `None` it fails.
-    pub fn set(&self, value: Option<f64>) {
+    pub(crate) fn set(&self, value: Option<f64>) {
         *self.value.lock().unwrap() = value;
     }
 }
@@ -177,7 +176,7 @@ fn answer(value: Option<f64>) -> Response<Full<Bytes>> {
 }
 
 /// A Deployment without pods.
-pub fn deployment(name: &str, replicas: u32) -> Value {
+pub(crate) fn deployment(name: &str, replicas: u32) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"namespace": "prod", "name": name},
@@ -190,7 +189,7 @@ pub fn deployment(name: &str, replicas: u32) -> Value {
 }
 
 /// A ScaledObject of it, at five a replica of what `prometheus` knows.
-pub fn scaled_object(name: &str, prometheus: &Prometheus, spec: Value) -> Value {
+pub(crate) fn scaled_object(name: &str, prometheus: &Prometheus, spec: Value) -> Value {
     let metadata = json!({"serverAddress": prometheus.url, "query": "sum(waiting)", "threshold": "5"});
     let mut whole = json!({
         "scaleTargetRef": {"name": name}, "minReplicaCount": 0, "maxReplicaCount": 10, "cooldownPeriod": 300,
@@ -207,19 +206,14 @@ pub fn scaled_object(name: &str, prometheus: &Prometheus, spec: Value) -> Value 
 }
 
 /// Waits for so many further decisions, so that what was not done had its chance.
-pub async fn decisions(operator: &Operator, more: u64) {
+pub(crate) async fn decisions(operator: &Operator, more: u64) {
     let from = operator.told.decisions();
     until("it goes on deciding", || operator.told.decisions() >= from + more).await;
 }
 
 /// A condition's status and reason in an object's status.
-pub fn condition(object: &Value, type_: &str) -> Option<(String, String)> {
+pub(crate) fn condition(object: &Value, type_: &str) -> Option<(String, String)> {
     let all = object.pointer("/status/conditions")?.as_array()?;
     let found = all.iter().find(|one| one["type"] == type_)?;
     Some((found["status"].as_str()?.to_owned(), found["reason"].as_str()?.to_owned()))
-}
-
-/// Waits for a future, but not for ever.
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future).await.unwrap_or_else(|_| panic!("never: {what}"))
 }

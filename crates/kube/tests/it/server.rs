@@ -23,10 +23,11 @@ type Body = BoxBody<Bytes, Infallible>;
 
 /// A request that would change something.
 #[derive(Clone, Debug)]
-pub struct Written {
-    pub method: Method,
-    pub path: String,
-    pub body: Value,
+#[expect(dead_code, reason = "shown when a test fails")]
+pub(crate) struct Written {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) body: Value,
 }
 
 /// `deployments` of namespace `prod`, object `a`.
@@ -41,8 +42,8 @@ struct State {
     history: Vec<(u64, &'static str, Place, Value)>,
 }
 
-pub struct Server {
-    pub addr: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
     state: Arc<Mutex<State>>,
     changes: broadcast::Sender<()>,
     stop: CancellationToken,
@@ -59,7 +60,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl Server {
-    pub async fn start() -> Server {
+    pub(crate) async fn start() -> Server {
         let mut server = Server {
             addr: SocketAddr::from(([127, 0, 0, 1], 0)),
             state: Arc::default(),
@@ -71,12 +72,12 @@ impl Server {
     }
 
     /// Closes the listener and every connection; what is known stays.
-    pub fn pause(&mut self) {
+    pub(crate) fn pause(&mut self) {
         self.stop.cancel();
     }
 
     /// Listens again, at the same address after the first time.
-    pub async fn resume(&mut self) {
+    pub(crate) async fn resume(&mut self) {
         self.stop = CancellationToken::new();
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
@@ -86,7 +87,7 @@ impl Server {
         tokio::spawn(serve(listener, Arc::clone(&self.state), self.changes.clone(), self.stop.clone()));
     }
 
-    pub fn put(&self, plural: &str, mut object: Value) {
+    pub(crate) fn put(&self, plural: &str, mut object: Value) {
         let namespace = text(&object, "/metadata/namespace");
         let place = (plural.to_owned(), namespace, text(&object, "/metadata/name"));
         let mut state = lock(&self.state);
@@ -100,40 +101,40 @@ impl Server {
     }
 
     /// Changes an object as somebody else would.
-    pub fn edit(&self, plural: &str, namespace: &str, name: &str, edit: impl FnOnce(&mut Value)) {
+    pub(crate) fn edit(&self, plural: &str, namespace: &str, name: &str, edit: impl FnOnce(&mut Value)) {
         let mut object = self.get(plural, namespace, name).expect("the object is there");
         edit(&mut object);
         self.put(plural, object);
     }
 
-    pub fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+    pub(crate) fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
         let place = (plural.to_owned(), namespace.to_owned(), name.to_owned());
         lock(&self.state).objects.get(&place).cloned()
     }
 
-    pub fn all(&self, plural: &str) -> Vec<Value> {
+    pub(crate) fn all(&self, plural: &str) -> Vec<Value> {
         let state = lock(&self.state);
         let all = state.objects.iter().filter(|(place, _)| place.0 == plural);
         all.map(|(_, object)| object.clone()).collect()
     }
 
-    pub fn delete(&self, plural: &str, namespace: &str, name: &str) {
+    pub(crate) fn delete(&self, plural: &str, namespace: &str, name: &str) {
         lock(&self.state).remove(&(plural.to_owned(), namespace.to_owned(), name.to_owned()));
         let _ = self.changes.send(());
     }
 
     /// Every write, but for the lease.
-    pub fn written(&self) -> Vec<Written> {
+    pub(crate) fn written(&self) -> Vec<Written> {
         let state = lock(&self.state);
         state.written.iter().filter(|written| !written.path.contains("/leases")).cloned().collect()
     }
 
     /// Writes to `/scale`.
-    pub fn scaled(&self) -> Vec<Written> {
+    pub(crate) fn scaled(&self) -> Vec<Written> {
         self.written().into_iter().filter(|written| written.path.ends_with("/scale")).collect()
     }
 
-    pub fn replicas(&self, name: &str) -> i64 {
+    pub(crate) fn replicas(&self, name: &str) -> i64 {
         let object = self.get("deployments", "prod", name).expect("the Deployment is there");
         object.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1)
     }
