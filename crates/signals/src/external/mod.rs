@@ -3,7 +3,7 @@
 //! Each ask is what KEDA asks in a poll: which metrics there are, what each is now, and whether the target
 //! is active; here with a deadline for all of it, so a server that hangs is an error after three seconds
 //! and stops nobody. The reading is in replicas: the largest of value by target, since the server tells
-//! the target too. A server that pushes is listened to as well ([`push`]).
+//! the target too. A server that pushes is listened to as well (`push`).
 
 mod link;
 #[rustfmt::skip]

@@ -83,7 +83,7 @@ pub(super) fn ask_metadata(topics: &[String]) -> Writer {
     writer
 }
 
-/// Reads what [`METADATA`] answers.
+/// Reads what `METADATA` answers.
 ///
 /// # Errors
 /// When it is cut off.
@@ -121,7 +121,7 @@ pub(super) fn ask_coordinator(group: &str) -> Writer {
     writer
 }
 
-/// Reads what [`FIND_COORDINATOR`] answers: an error code, and the broker where that is 0.
+/// Reads what `FIND_COORDINATOR` answers: an error code, and the broker where that is 0.
 ///
 /// # Errors
 /// When it is cut off.
@@ -156,7 +156,7 @@ pub(super) fn ask_committed(group: &str, topics: Option<&[(String, Vec<i32>)]>) 
     writer
 }
 
-/// Reads what [`OFFSET_FETCH`] answers, with the error code of the whole.
+/// Reads what `OFFSET_FETCH` answers, with the error code of the whole.
 ///
 /// # Errors
 /// When it is cut off.
@@ -192,7 +192,7 @@ pub(super) fn ask_ends(topics: &BTreeMap<String, Vec<i32>>) -> Writer {
     writer
 }
 
-/// Reads what [`LIST_OFFSETS`] answers.
+/// Reads what `LIST_OFFSETS` answers.
 ///
 /// # Errors
 /// When it is cut off.
@@ -215,7 +215,7 @@ pub(super) fn ask_handshake(mechanism: &str) -> Writer {
     writer
 }
 
-/// Reads what [`SASL_HANDSHAKE`] answers: an error code and the mechanisms the broker has.
+/// Reads what `SASL_HANDSHAKE` answers: an error code and the mechanisms the broker has.
 ///
 /// # Errors
 /// When it is cut off.
@@ -230,7 +230,7 @@ pub(super) fn ask_authenticate(token: &[u8]) -> Writer {
     writer
 }
 
-/// Reads what [`SASL_AUTHENTICATE`] answers: an error code, what it says, and the server's token.
+/// Reads what `SASL_AUTHENTICATE` answers: an error code, what it says, and the server's token.
 ///
 /// # Errors
 /// When it is cut off.

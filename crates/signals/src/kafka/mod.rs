@@ -2,7 +2,7 @@
 //!
 //! One reading is three questions: which partitions there are and who leads them, what the group has
 //! committed (its coordinator knows), and where each partition ends (its leader knows). [`wire`] and
-//! [`api`] are the protocol, [`connection`] and [`cluster`] who is asked, [`lag`] what KEDA makes of it.
+//! [`api`] are the protocol, `connection` and `cluster` who is asked, `lag` what KEDA makes of it.
 
 pub mod api;
 mod cluster;

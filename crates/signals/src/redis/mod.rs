@@ -1,7 +1,7 @@
 //! `redis`, `redis-cluster`, `redis-sentinel`: the length of a list, set, sorted set or hash; and their
 //! `-streams`: entries of a stream, entries pending, or how far a group lags.
 //!
-//! [`ask`] has the questions as KEDA asks them, [`route`] the way to the server that has the key. The
+//! `ask` has the questions as KEDA asks them, `route` the way to the server that has the key. The
 //! connection is kept; after a failure the next reading makes a new one.
 
 mod ask;

@@ -155,7 +155,7 @@ fn processes_give_cpu_a_sample_each() {
 
 #[tokio::test]
 async fn what_nothing_reads_is_an_error_that_says_what_to_do() {
-    let triggers = "  - {type: external, metadata: {scalerAddress: \"other.team:9090\"}}\n  - {type: prometheus, \
+    let triggers = "  - {type: kubernetes-workload, metadata: {podSelector: \"app=a\", value: \"1\"}}\n  - {type: prometheus, \
                     metadata: {serverAddress: \"http://p:9090\", threshold: \"5\", query: \"limitk(1, x)\"}}\n";
     let sources = sources(triggers, "");
     assert_eq!(sources.unsupported().count(), 2);

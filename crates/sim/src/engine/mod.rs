@@ -90,6 +90,8 @@ pub struct Engine {
     batch: Option<Batch>,
     /// Waiting requests that the last admission left, and that only the end of another can let in.
     blocked: bool,
+    /// How many waited when the last iteration had begun.
+    left: u32,
     /// The end of the last iteration: the next one cannot begin before it.
     clock: Time,
     totals: Stats,
@@ -115,6 +117,7 @@ impl Engine {
             waiting: VecDeque::new(),
             batch: None,
             blocked: false,
+            left: 0,
             clock: Time::from_micros(i64::MIN),
             totals: Stats::default(),
         })
@@ -209,6 +212,15 @@ impl Engine {
             kv_blocks_total: self.cache.total(),
             ..self.totals
         }
+    }
+
+    /// The same as an engine reports it: vLLM counts once an iteration, after it has admitted. A request that
+    /// came since is about to be admitted, and no sign of a full batch; a gateway that learns from the count
+    /// would take it for one.
+    #[must_use]
+    pub fn reported(&self) -> Stats {
+        let stats = self.stats();
+        Stats { waiting: stats.waiting.min(self.left), ..stats }
     }
 
     /// The tokens sequences in the batch hold, prompt and output, and may still come to hold: what an

@@ -94,6 +94,7 @@ impl Engine {
             self.admit(at, &mut budget, &mut work);
             self.blocked = !self.waiting.is_empty();
         }
+        self.left = self.waiting.len() as u32;
         let sequences = self.running.iter().filter(|sequence| sequence.planned > 0).count() as u32;
         let ended = at + self.pace.duration(&work);
         self.batch = Some(Batch {

@@ -221,7 +221,7 @@ impl<'s> World<'s> {
             self.step(number);
             let Some(replica) = self.replicas.get_mut(&number) else { continue };
             let Some(engine) = &replica.engine else { continue };
-            let stats = engine.stats();
+            let stats = engine.reported();
             let idle = stats.running == 0 && stats.waiting == 0;
             busy |= !idle;
             if idle && replica.told_idle {
@@ -262,7 +262,7 @@ impl<'s> World<'s> {
                 number: *number,
                 ready: replica.state == State::Ready,
                 since: replica.since,
-                stats: replica.engine.as_ref().map(|engine| engine.stats()).unwrap_or_default(),
+                stats: replica.engine.as_ref().map(|engine| engine.reported()).unwrap_or_default(),
                 ttft: &replica.ttft,
                 finished: replica.finished,
             })

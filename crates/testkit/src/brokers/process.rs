@@ -15,6 +15,10 @@ use tokio::net::TcpStream;
 /// machine; one that compiles with ten times as many programs as processors has needed two minutes.
 const READY: Duration = Duration::from_secs(300);
 
+/// How long one question may take. RabbitMQ takes connections before anybody there answers, and lets such
+/// a one wait for a minute.
+const TRY: Duration = Duration::from_secs(3);
+
 /// How often it is asked.
 const STEP: Duration = Duration::from_millis(50);
 
@@ -47,7 +51,7 @@ impl Process {
     /// When the process ends before, or five minutes have passed.
     pub async fn ready(&mut self, mut ready: impl AsyncFnMut() -> bool) {
         let waiting = tokio::time::timeout(READY, async {
-            while !ready().await {
+            while !tokio::time::timeout(TRY, ready()).await.unwrap_or(false) {
                 if let Some(status) = self.child.try_wait().expect("it is our child") {
                     panic!("{} ended ({status}) before it was ready: {}", self.name, self.told());
                 }

@@ -74,6 +74,7 @@ impl MariaDb {
         hand_over(directory.path());
         let server = MariaDb { address: free_address(), server: None, settings, directory };
         let mut install = command(Path::new("mariadb-install-db"));
+        install.env("TMPDIR", server.directory.path());
         install.args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"]);
         install.arg(format!("--datadir={}", server.path("data")));
         run(&mut install, INSTALL);
@@ -109,6 +110,9 @@ impl MariaDb {
     pub fn restart(&mut self) {
         let start = || {
             let mut mariadbd = command(&program());
+            // Its own: where it starts it clears away what looks like its temporary tables, and in a common
+            // directory those are somebody else's.
+            mariadbd.env("TMPDIR", self.directory.path());
             mariadbd.arg("--no-defaults");
             mariadbd.arg(format!("--datadir={}", self.path("data")));
             mariadbd.arg(format!("--socket={}", self.path("socket")));

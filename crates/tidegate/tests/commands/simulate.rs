@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use crate::common::{files, text, tidegate};
+use crate::common::{QUEUE, files, project, text, tidegate};
 use serde_json::Value;
 
+/// Two or three requests are at work when the second minute is scraped, by how a scrape falls between two
+/// arrivals: either is two replicas.
 const MANIFEST: &str = "\
 apiVersion: keda.sh/v1alpha1
 kind: ScaledObject
@@ -19,7 +21,7 @@ spec:
     metadata:
       serverAddress: http://prometheus:9090
       query: sum(vllm:num_requests_running) + sum(vllm:num_requests_waiting)
-      threshold: '2'
+      threshold: '1.5'
 ";
 
 /// Two minutes of one request a second, the second minute of four.
@@ -109,4 +111,25 @@ fn a_tuned_manifest_is_written_and_is_a_manifest() {
     assert!(fs::read_to_string(&tuned).unwrap().contains("stabilizationWindowSeconds"));
     let lint = tidegate(&["simulate", "-f", text(&tuned), "--trace", text(&trace)], "");
     assert_eq!(lint.code, 0, "{}", lint.err);
+}
+
+#[test]
+fn a_signal_that_is_not_in_a_trace_is_told_and_the_count_stays() {
+    let directory = files(&[("queue.yaml", QUEUE), ("trace.csv", &trace())]);
+    let (manifest, trace) = (directory.path().join("queue.yaml"), directory.path().join("trace.csv"));
+    let arguments = ["simulate", "-f", text(&manifest), "--trace", text(&trace), "--initial", "2"];
+    let run = tidegate(&[&arguments[..], &["--format", "json"]].concat(), "");
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(run.err.contains("is not simulated"), "{}", run.err);
+    let found: Value = serde_json::from_str(&run.out).unwrap();
+    assert_eq!((&found["scale_actions"], &found["replicas_max"]), (&0.into(), &2.into()));
+}
+
+#[test]
+fn an_example_runs_as_it_stands() {
+    let directory = files(&[("trace.csv", &trace())]);
+    let (manifest, trace) = (project("examples/vllm-queue-depth.yaml"), directory.path().join("trace.csv"));
+    let run = tidegate(&["simulate", "-f", text(&manifest), "--trace", text(&trace)], "");
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(run.out.starts_with("policy") && run.out.contains("keda") && run.err.is_empty(), "{}", run.out);
 }
