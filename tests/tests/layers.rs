@@ -20,6 +20,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("tidegate-gateway", 3),
     ("tidegate-engine", 4),
     ("tidegate-local", 4),
+    ("tidegate-kube", 4),
     ("tidegate-load", 4),
     ("tidegate-dashboard", 4),
     ("tidegate", 5),
@@ -59,6 +60,9 @@ const IMPURE: &[&str] = &[
 
 /// Only the binary. Rule 5.
 const BINARY_ONLY: &[&str] = &["clap", "anyhow", "mimalloc", "annotate-snippets"];
+
+/// Only the crate that drives pods, and by its own code. Rule 6.
+const KUBE_ONLY: &[&str] = &["kube-client", "kube-runtime"];
 
 fn metadata() -> Metadata {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
@@ -164,6 +168,23 @@ fn arguments_and_terminal_belong_to_the_binary() {
             used.filter(|edge| BINARY_ONLY.contains(&edge.name.as_str()))
                 .map(|edge| format!("rule 5: {name} → {}", edge.name)),
         );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_kubernetes_client_belongs_to_the_crate_that_drives_pods() {
+    let metadata = metadata();
+    let mut wrong = Vec::new();
+    for package in ours(&metadata).into_iter().filter(|package| package.name.as_str() != "tidegate-kube") {
+        for edge in package.dependencies.iter().filter(|edge| edge.kind == DependencyKind::Normal) {
+            // The client is behind features of one crate; without them it is types only.
+            let client = edge.name == "kube"
+                && edge.features.iter().any(|feature| matches!(feature.as_str(), "client" | "runtime"));
+            if client || KUBE_ONLY.contains(&edge.name.as_str()) {
+                wrong.push(format!("rule 6: {} → {}", package.name, edge.name));
+            }
+        }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

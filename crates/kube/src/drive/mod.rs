@@ -1,0 +1,383 @@
+//! The loop: what is seen becomes events, decisions become writes.
+//!
+//! One task owns the index, the scale machines and the queue of writes. It never waits for a source or for
+//! the API server: readings, news and outcomes come in when they are there, and each second everything is
+//! decided on what there is.
+//!
+//! It decides from the moment it leads (or at once where it only advises) until another leads. An API
+//! server that is away costs the lease's renewal and so the right to write, and nothing else: decisions go
+//! on from what was seen last, and what they ask for waits in the queue.
+
+mod act;
+mod entry;
+mod jobs;
+mod see;
+mod tell;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_core::formula::Compiler;
+use tidegate_core::scale::{Action, Decision, Event, Reading};
+use tidegate_core::time::Time;
+use tidegate_decide::{Control, Recorder};
+use tidegate_manifest::formula::ExprLang;
+use tidegate_signals::{Asker, Clock, Pushed, Queries};
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::client::Connection;
+use crate::index::target::Key;
+use crate::index::{Index, Touched};
+use crate::lease::elector::Standing;
+use crate::lease::{self, Which};
+use crate::object::Scope;
+use crate::persist::{self, Remembered};
+use crate::watch::{NEWS_MAX, News, Sight, Watches};
+use crate::write::{self, Gate, Hold, Permit, Queue, Write};
+pub use entry::Entry;
+
+/// How often everything is decided, whatever happens in between.
+const TICK: Duration = Duration::from_secs(1);
+
+/// News taken at once before anything else is looked at.
+const NEWS_AT_ONCE: usize = 512;
+
+/// Readings and outcomes on their way to the loop: each target has at most one reading under way, and no
+/// more than 16 writes are; who sends waits.
+const ANSWERS_MAX: usize = 4096;
+
+/// How the operator is run.
+pub struct Config {
+    /// The API server.
+    pub connection: Connection,
+    /// What is looked at.
+    pub sight: Sight,
+    /// The operator's own namespace: of its lease, its memory, and of what a
+    /// ClusterTriggerAuthentication refers to.
+    pub namespace: String,
+    /// Tells operators that share the cluster apart, by what they look at.
+    pub shard: String,
+    /// Who we are among those who would lead.
+    pub me: String,
+    /// Time.
+    pub clock: Clock,
+    /// Who is told.
+    pub audience: Box<dyn Audience>,
+    /// Takes down every event and what followed from it.
+    pub recorder: Option<Box<dyn Recorder + Send>>,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("namespace", &self.namespace)
+            .field("shard", &self.shard)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How much a remark matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Worth knowing.
+    Info,
+    /// Something is not as it was asked for.
+    Warning,
+}
+
+/// Who is told what happens.
+pub trait Audience: Send {
+    /// A decision was made, changed or not; `from` is the count it was made from.
+    fn decided(&mut self, at: Time, from: u32, decision: &Decision);
+    /// A remark.
+    fn remark(&mut self, at: Time, weight: Weight, text: &str);
+    /// Everything as it is, once a second.
+    fn look(&mut self, view: &View<'_>);
+}
+
+/// Everything as it is, for who shows it.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// When.
+    pub at: Time,
+    /// How we stand; an operator that only advises leads nobody.
+    pub standing: Standing,
+    /// Whether nothing is written.
+    pub advise: bool,
+    /// Whether we decide.
+    pub deciding: bool,
+    /// The targets.
+    pub entries: &'a BTreeMap<Key, Entry>,
+    /// Writes that wait.
+    pub waiting: usize,
+    /// Watches that cannot see, and why.
+    pub blind: &'a BTreeMap<Scope, String>,
+    /// How late the last tick was, in seconds.
+    pub lag_s: f64,
+}
+
+/// Why the loop ended by itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The journal cannot be written.
+    #[error("cannot write the journal: {0}; free space and start again")]
+    Journal(#[from] io::Error),
+}
+
+/// What a target's sources said.
+type Said = (Key, Vec<(Arc<str>, Reading)>);
+
+/// What became of a write: the write, how often it had failed before, and the outcome.
+type Outcome = (Write, u32, Result<write::Sent, write::Error>);
+
+/// The operator at work.
+pub(crate) struct Operator {
+    connection: Connection,
+    sight: Sight,
+    namespace: String,
+    shard: String,
+    clock: Clock,
+    asker: Asker,
+    /// Nobody pushes to an operator; who asks for what is pushed reads that nothing was.
+    pushed: Pushed,
+    audience: Box<dyn Audience>,
+    recorder: Option<Box<dyn Recorder + Send>>,
+    control: Control,
+    index: Index,
+    entries: BTreeMap<Key, Entry>,
+    queue: Queue,
+    gate: Arc<Gate>,
+    watches: Watches,
+    said: mpsc::Sender<Said>,
+    outcomes: mpsc::Sender<Outcome>,
+    recalled: mpsc::Sender<Result<Remembered, String>>,
+    tasks: TaskTracker,
+    standing: watch::Receiver<Standing>,
+    /// Whether everything that is always watched was listed once.
+    synced: bool,
+    mind: Mind,
+    memory: persist::Book,
+    blind: BTreeMap<Scope, String>,
+    /// Single objects that were asked for last.
+    singles: BTreeSet<Scope>,
+    /// Objects whose claim or release was overtaken, to be looked at with the next tick.
+    again: BTreeSet<Key>,
+    last_tick: Option<Time>,
+    lag_s: f64,
+}
+
+/// Whether we decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mind {
+    /// Another does, or nobody yet.
+    Rests,
+    /// We lead; what was remembered is being read.
+    Recalls,
+    /// We do.
+    Decides,
+}
+
+/// Runs until it is cancelled; then gives the lease up.
+///
+/// # Errors
+/// When the journal cannot be written.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
+    let Config { connection, sight, namespace, shard, me, clock, audience, recorder } = config;
+    let (news_out, news) = mpsc::channel(NEWS_MAX);
+    let (said_out, said) = mpsc::channel(ANSWERS_MAX);
+    let (outcomes_out, outcomes) = mpsc::channel(ANSWERS_MAX);
+    let (recalled_out, recalled) = mpsc::channel(1);
+    let (standing_out, standing) = watch::channel(Standing::Standby);
+    let hold = Hold::default();
+    let permit = if connection.read_only { Permit::Never } else { Permit::Lease(hold.clone()) };
+    let gate = Arc::new(Gate::new(connection.client.clone(), permit, clock.clone(), me.clone()));
+    let watches = Watches::start(connection.client.clone(), sight.clone(), news_out);
+    let tasks = TaskTracker::new();
+    let ended = CancellationToken::new();
+    let election = (!connection.read_only).then(|| {
+        let which = Which { namespace: namespace.clone(), name: format!("tidegate-{shard}"), me };
+        let client = connection.client.clone();
+        let run = lease::run(client, which, clock.clone(), hold, standing_out.clone(), ended.clone());
+        tasks.spawn(run)
+    });
+    let compiler: Arc<dyn Compiler> = Arc::new(ExprLang);
+    let operator = Operator {
+        asker: Asker::new(clock.clone()),
+        pushed: Pushed::new(clock.clone()),
+        control: Control::new(compiler),
+        index: Index::default(),
+        entries: BTreeMap::new(),
+        queue: Queue::default(),
+        said: said_out,
+        outcomes: outcomes_out,
+        recalled: recalled_out,
+        tasks: tasks.clone(),
+        synced: false,
+        mind: Mind::Rests,
+        memory: persist::Book::default(),
+        blind: BTreeMap::new(),
+        singles: BTreeSet::new(),
+        again: BTreeSet::new(),
+        last_tick: None,
+        lag_s: 0.0,
+        connection,
+        sight,
+        namespace,
+        shard,
+        clock,
+        audience,
+        recorder,
+        gate,
+        watches,
+        standing,
+    };
+    let outcome = operator.run(Inboxes { news, said, outcomes, recalled }, &stop).await;
+    // The lease last: nobody writes beside what is still under way.
+    ended.cancel();
+    if let Some(election) = election {
+        let _ = election.await;
+    }
+    drop(standing_out);
+    outcome
+}
+
+struct Inboxes {
+    news: mpsc::Receiver<News>,
+    said: mpsc::Receiver<Said>,
+    outcomes: mpsc::Receiver<Outcome>,
+    recalled: mpsc::Receiver<Result<Remembered, String>>,
+}
+
+impl Operator {
+    async fn run(mut self, mut inboxes: Inboxes, stop: &CancellationToken) -> Result<(), Error> {
+        let mut ticker = tokio::time::interval(TICK);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut news = Vec::with_capacity(NEWS_AT_ONCE);
+        loop {
+            // Writes that wait for their time are looked at with each tick, the others at once.
+            self.flush();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                _ = ticker.tick() => self.tick()?,
+                Some((write, failures, outcome)) = inboxes.outcomes.recv() => {
+                    self.landed(write, failures, outcome)?;
+                }
+                Some((key, readings)) = inboxes.said.recv() => self.readings(&key, readings)?,
+                Some(remembered) = inboxes.recalled.recv() => self.recall(remembered)?,
+                Ok(()) = self.standing.changed() => self.stand(),
+                count = inboxes.news.recv_many(&mut news, NEWS_AT_ONCE) => {
+                    if count > 0 {
+                        self.see(news.drain(..))?;
+                    }
+                }
+            }
+        }
+        self.part(&mut inboxes.outcomes).await;
+        Ok(())
+    }
+
+    /// Sends what is due, as long as there is room.
+    fn flush(&mut self) {
+        if !self.connection.read_only && !self.gate.open() {
+            return;
+        }
+        while let Some((write, failures)) = self.queue.pop(self.clock.now()) {
+            let (gate, out) = (Arc::clone(&self.gate), self.outcomes.clone());
+            self.tasks.spawn(async move {
+                let outcome = gate.send(&write).await;
+                // The loop has ended when nobody takes it.
+                let _ = out.send((write, failures, outcome)).await;
+            });
+        }
+    }
+
+    /// The end: what is remembered is written once more, and what is under way may land.
+    async fn part(&mut self, outcomes: &mut mpsc::Receiver<Outcome>) {
+        self.remember(true);
+        self.flush();
+        let landed = async {
+            while !self.queue.is_empty() {
+                let Some((write, _, _)) = outcomes.recv().await else { break };
+                self.queue.landed(&write);
+                self.flush();
+            }
+        };
+        let _ = tokio::time::timeout(write::PART, landed).await;
+    }
+
+    fn leads(&self) -> bool {
+        self.connection.read_only || *self.standing.borrow() != Standing::Standby
+    }
+
+    /// The election has turned, or everything has been listed: begin to decide, or end.
+    fn stand(&mut self) {
+        match (self.mind, self.synced && self.leads()) {
+            (Mind::Rests, true) => {
+                self.mind = Mind::Recalls;
+                self.remark(Weight::Info, "everything is listed: what was remembered is read");
+                let (client, out) = (self.connection.client.clone(), self.recalled.clone());
+                let (namespace, shard) = (self.namespace.clone(), self.shard.clone());
+                self.tasks.spawn(async move {
+                    let _ = out.send(persist::read(&client, &namespace, &shard).await).await;
+                });
+            }
+            (Mind::Decides | Mind::Recalls, false) if !self.leads() => {
+                self.mind = Mind::Rests;
+                self.remark(Weight::Warning, "another operator leads: this one rests");
+                self.queue.clear();
+                self.entries.clear();
+                let compiler: Arc<dyn Compiler> = Arc::new(ExprLang);
+                self.control = Control::new(compiler);
+            }
+            _ => {}
+        }
+    }
+
+    /// What was remembered is here: every target goes on from it.
+    fn recall(&mut self, remembered: Result<Remembered, String>) -> Result<(), Error> {
+        if self.mind != Mind::Recalls {
+            return Ok(());
+        }
+        let remembered = match remembered {
+            Ok(remembered) => remembered,
+            Err(why) => {
+                // Without memory a cooldown would be forgotten. It is asked again until it can be read.
+                self.remark(Weight::Warning, &format!("what was remembered cannot be read: {why}"));
+                self.mind = Mind::Rests;
+                return Ok(());
+            }
+        };
+        self.memory = persist::Book::new(remembered);
+        self.mind = Mind::Decides;
+        let keys: BTreeSet<Key> = self.keys();
+        let read = Touched { read: keys, ..Touched::default() };
+        self.touch(&read)?;
+        self.remark(Weight::Info, &format!("deciding {} targets", self.entries.len()));
+        Ok(())
+    }
+
+    fn remark(&mut self, weight: Weight, text: &str) {
+        self.audience.remark(self.clock.now(), weight, text);
+    }
+
+    /// One event of a target, written down with what followed from it.
+    fn step(&mut self, key: &Key, event: &Event) -> Result<Vec<Action>, Error> {
+        let Some(entry) = self.entries.get(key) else { return Ok(Vec::new()) };
+        let (now, name) = (self.clock.now(), Arc::clone(&entry.name));
+        let mut actions = Vec::new();
+        let recorder = self.recorder.as_mut().map(|recorder| &mut **recorder as &mut dyn Recorder);
+        self.control.step(now, &name, event, recorder, &mut actions)?;
+        Ok(actions)
+    }
+
+    /// How queries are answered: by the server that the trigger names.
+    const QUERIES: Queries = Queries::Remote;
+}

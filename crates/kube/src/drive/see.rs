@@ -1,0 +1,280 @@
+//! From what is seen to events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tidegate_core::scale::spec::Life;
+use tidegate_core::scale::{Event, Spec};
+use tidegate_core::time::Time;
+use tidegate_signals::{Shared, Sources};
+
+use super::entry::{Entry, STARTS_MAX};
+use super::{Error, Mind, Operator, Weight};
+use crate::index::Touched;
+use crate::index::pending::Cause;
+use crate::index::pods::time;
+use crate::index::target::{self, Asks, Key, Read};
+use crate::object::{Kind, Object, Scope};
+use crate::owner;
+use crate::status::notes::Said;
+use crate::watch::News;
+
+impl Operator {
+    /// Takes news, and looks at whom they touch.
+    pub(super) fn see(&mut self, news: impl Iterator<Item = News>) -> Result<(), Error> {
+        let mut touched = Touched::default();
+        for one in news {
+            match one {
+                News::Change(change) => {
+                    if let crate::object::Change::Listed(scope) = &change {
+                        // Whoever looks at it may have waited for just this.
+                        touched.read.extend(self.waiting_for(scope));
+                    }
+                    touched.merge(self.index.apply(change));
+                }
+                News::Blind(scope, why) => {
+                    if self.blind.get(&scope) != Some(&why) {
+                        let text = format!("cannot see {}: {why}", scope.kind.gvk().kind);
+                        self.remark(Weight::Warning, &text);
+                        self.blind.insert(scope, why);
+                    }
+                }
+                News::Sees(scope) => {
+                    self.blind.remove(&scope);
+                }
+            }
+        }
+        if !self.synced && self.sight.scopes().iter().all(|scope| self.index.is_listed(scope)) {
+            self.synced = true;
+            self.stand();
+        }
+        if self.mind == Mind::Decides && !touched.is_empty() {
+            self.touch(&touched)?;
+        }
+        Ok(())
+    }
+
+    /// Targets that were not complete before this was listed.
+    fn waiting_for(&self, scope: &Scope) -> BTreeSet<Key> {
+        if scope.name.is_none() {
+            return BTreeSet::new();
+        }
+        let waiting = self.entries.values().filter(|entry| !entry.complete).map(|entry| entry.key.clone());
+        waiting.collect()
+    }
+
+    /// Every object that asks us for replicas.
+    pub(super) fn keys(&self) -> BTreeSet<Key> {
+        let kinds = [Kind::ScaledObject, Kind::ScaledJob];
+        let objects = kinds.iter().flat_map(|kind| self.index.objects(kind));
+        objects.filter_map(|object| Key::of(&object.id)).collect()
+    }
+
+    pub(super) fn touch(&mut self, touched: &Touched) -> Result<(), Error> {
+        for key in &touched.read {
+            self.read(key)?;
+        }
+        if !touched.read.is_empty() {
+            self.want();
+        }
+        for key in touched.counted.iter().chain(&touched.read) {
+            self.count(key)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a target anew, or forgets it.
+    fn read(&mut self, key: &Key) -> Result<(), Error> {
+        let id = key.id();
+        let object = self.index.object(&id).cloned();
+        if let Some(object) = object.as_ref().filter(|object| object.deleting()) {
+            self.leave(key, object);
+            return Ok(());
+        }
+        let cluster = self.namespace.clone();
+        let read = target::read(&mut self.index, key, &cluster);
+        let (Some(read), Some(object)) = (read, object) else {
+            if let Some(entry) = self.entries.remove(key) {
+                self.control.remove(&entry.name);
+                self.memory.forget(&entry.name);
+            }
+            return Ok(());
+        };
+        let other = owner::other(&self.index, key, &object, self.clock.now());
+        let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry::new(key.clone()));
+        entry.life = life(&object);
+        entry.trouble = other.map(|other| other.to_string());
+        match read {
+            Ok(read) => self.take(key, &object, *read)?,
+            Err(why) => {
+                // Its replicas stay as they are, and the object says what is wrong.
+                entry.trouble.get_or_insert_with(|| why.to_string());
+            }
+        }
+        self.complete(key);
+        self.claim(key, &object);
+        self.tell(key);
+        Ok(())
+    }
+
+    fn take(&mut self, key: &Key, object: &Object, read: Read) -> Result<(), Error> {
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+        let Read { manifests, target, workload } = read;
+        let files = BTreeMap::new();
+        let shared =
+            Shared { asker: &self.asker, pushed: &self.pushed, queries: Self::QUERIES, files: &files };
+        entry.sources = Some(Arc::new(Sources::new(&target, &manifests, shared)));
+        entry.asked = false;
+        entry.workload = workload;
+        let missing = entry.workload.as_ref().filter(|id| self.index.workload(id).is_none());
+        if let Some(id) = missing {
+            let gvk = id.kind.gvk();
+            let text = format!("there is no {} {}/{}", gvk.keda(), id.namespace, id.name);
+            entry.trouble.get_or_insert(text);
+        }
+        let spec = target.spec;
+        let known = entry.spec.replace(spec.clone());
+        let name = Arc::clone(&entry.name);
+        if self.control.spec(&name).is_none() {
+            self.begin(key, object, spec)?;
+        } else if known.as_ref() != Some(&spec) {
+            let actions = self.step(key, &Event::Spec(Box::new(spec)))?;
+            self.act(key, actions)?;
+        }
+        Ok(())
+    }
+
+    /// A target that is not decided yet begins with what is remembered of it.
+    fn begin(&mut self, key: &Key, object: &Object, spec: Spec) -> Result<(), Error> {
+        let now = self.clock.now();
+        let state = self.memory.take(&key.target(), object.uid());
+        let remembered = state.is_some();
+        let trouble = self.control.add(spec, state.unwrap_or_default()).err().map(|error| error.to_string());
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+        if entry.trouble.is_none() {
+            entry.trouble = trouble;
+        }
+        let mut life = entry.life;
+        if active(object) {
+            // It was active when it was last looked at, so it counts as active until it is read.
+            life.last_active = Some(now);
+            entry.active = Some(now);
+            entry.was_active = true;
+        }
+        if !remembered || active(object) {
+            self.step(key, &Event::Life(life))?;
+        }
+        Ok(())
+    }
+
+    /// Whether everything a target refers to has been looked for.
+    fn complete(&mut self, key: &Key) {
+        let needed = self.index.needs(key);
+        let complete = needed.iter().all(|scope| self.index.is_listed(scope));
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.complete = complete;
+        }
+    }
+
+    /// Watches single objects that some target refers to, and no others.
+    fn want(&mut self) {
+        let singles: BTreeSet<Scope> = self.index.wanted().filter_map(crate::index::single).collect();
+        if singles != self.singles {
+            self.index.forget_listed(&singles);
+            self.watches.want(&singles);
+            self.singles = singles;
+        }
+    }
+
+    /// Tells a target of its replicas, if they have changed.
+    pub(super) fn count(&mut self, key: &Key) -> Result<(), Error> {
+        if key.asks == Asks::ScaledJob {
+            return self.count_jobs(key);
+        }
+        let now = self.clock.now();
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+        let Some(id) = entry.workload.clone() else { return Ok(()) };
+        let Some(workload) = self.index.workload(&id) else { return Ok(()) };
+        let (fleet, refused) = (workload.fleet, workload.refused.clone());
+        if let Some((to, until)) = entry.echo {
+            if fleet.spec != to && now < until {
+                return Ok(());
+            }
+            entry.echo = None;
+        }
+        let (held, starts) = pods(&self.index, &id, &mut entry.counted);
+        let held = refused.map(|cause| (1, cause)).or(held);
+        let was = std::mem::replace(&mut entry.cause, held.as_ref().map(|(_, cause)| cause.kind));
+        entry.held = held.as_ref().map(|(count, cause)| format!("{count} pods wait: {cause}"));
+        for start in starts {
+            if entry.starts.len() == STARTS_MAX {
+                entry.starts.remove(0);
+            }
+            entry.starts.push(start);
+        }
+        if let Some((_, cause)) = held.filter(|(_, cause)| was != Some(cause.kind)) {
+            let message = format!("Pods of {} wait: {cause}", id.name);
+            self.note(key, Said { warning: true, reason: "PodsWait", message });
+        }
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+        if entry.fleet == Some(fleet) || self.queue.scaling(&id) {
+            return Ok(());
+        }
+        entry.fleet = Some(fleet);
+        let actions = self.step(key, &Event::Fleet(fleet))?;
+        self.act(key, actions)
+    }
+}
+
+type Started = (Time, [(&'static str, tidegate_core::time::Span); 3]);
+
+/// What keeps pods of a workload, in a sentence, and the starts that have ended since last time.
+fn pods(
+    index: &crate::index::Index,
+    workload: &crate::object::Id,
+    counted: &mut BTreeSet<Arc<str>>,
+) -> (Option<(u32, Cause)>, Vec<Started>) {
+    let (mut waiting, mut first, mut starts) = (0_u32, None, Vec::new());
+    let mut present = BTreeSet::new();
+    for (id, facts) in index.pods_of(workload) {
+        present.insert(Arc::clone(&id.name));
+        if facts.deleting {
+            continue;
+        }
+        if let Some(cause) = &facts.cause {
+            waiting += 1;
+            // The cause that more replicas cannot help counts before the others.
+            let better = |known: &Cause| known.kind > cause.kind;
+            if first.as_ref().is_none_or(better) {
+                first = Some(cause.clone());
+            }
+        }
+        if let Some(phases) = facts.start.phases()
+            && let Some(ready) = facts.start.ready
+            && counted.insert(Arc::clone(&id.name))
+        {
+            starts.push((ready, phases));
+        }
+    }
+    counted.retain(|name| present.contains(name));
+    (first.map(|cause| (waiting, cause)), starts)
+}
+
+fn life(object: &Object) -> Life {
+    Life {
+        created: object.text("/metadata/creationTimestamp").and_then(time),
+        last_active: object.text("/status/lastActiveTime").and_then(time),
+    }
+}
+
+/// Whether the status that stands says Active.
+fn active(object: &Object) -> bool {
+    let conditions = object.json.pointer("/status/conditions").and_then(serde_json::Value::as_array);
+    let text = |condition: &serde_json::Value, at: &str| {
+        condition.get(at).and_then(serde_json::Value::as_str).map(str::to_owned)
+    };
+    conditions.into_iter().flatten().any(|condition| {
+        text(condition, "type").as_deref() == Some("Active")
+            && text(condition, "status").as_deref() == Some("True")
+    })
+}

@@ -1,0 +1,351 @@
+//! What there is in the cluster, as plain structs: fed by watches, asked by the loop.
+//!
+//! Owned by the one task that decides. Nothing here waits, and nothing here knows of an API server: a test
+//! applies objects and looks at what is touched.
+//!
+//! - [`workload`]: what is scaled, and how many replicas it has;
+//! - [`pods`]: the pods of a workload, why they wait, how long their starts took;
+//! - [`target`]: a ScaledObject with everything it refers to, as the manifest crate reads it.
+
+pub mod pending;
+pub mod pods;
+pub mod selector;
+pub mod target;
+pub mod workload;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::object::{Change, Id, Kind, Object, Scope};
+use pods::{Facts, Pods};
+use target::Key;
+use workload::Workload;
+
+/// Objects kept at the most: 10,000 targets with a workload, an authentication and ten pods each. Beyond
+/// it new ones are refused, and [`Index::full`] says so.
+const OBJECTS_MAX: usize = 250_000;
+
+/// What a change means to targets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// To be read again, or gone: their object changed, or something it refers to.
+    pub read: BTreeSet<Key>,
+    /// Their replicas changed.
+    pub counted: BTreeSet<Key>,
+}
+
+impl Touched {
+    /// Whether nothing is touched.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.read.is_empty() && self.counted.is_empty()
+    }
+
+    /// Both.
+    pub fn merge(&mut self, other: Touched) {
+        self.read.extend(other.read);
+        self.counted.extend(other.counted);
+    }
+}
+
+/// Everything that is known.
+#[derive(Debug, Default)]
+pub struct Index {
+    /// Objects that are kept whole, as text: they are read as manifests.
+    texts: BTreeMap<Id, Arc<Object>>,
+    workloads: BTreeMap<Id, Workload>,
+    pods: Pods,
+    /// Which targets look at an object, there or not.
+    users: BTreeMap<Id, BTreeSet<Key>>,
+    /// What each target looks at.
+    uses: BTreeMap<Key, BTreeSet<Id>>,
+    /// Objects seen since a list of a scope began; what is not among them when it ends is gone.
+    listing: BTreeMap<Scope, BTreeSet<Id>>,
+    listed: BTreeSet<Scope>,
+    full: bool,
+}
+
+impl Index {
+    /// Takes a change, and says who is touched by it.
+    pub fn apply(&mut self, change: Change) -> Touched {
+        match change {
+            Change::Listing(scope) => {
+                self.listing.insert(scope, BTreeSet::new());
+                Touched::default()
+            }
+            Change::Applied(object) => {
+                for (scope, seen) in &mut self.listing {
+                    if scope.holds(&object.id) {
+                        seen.insert(object.id.clone());
+                    }
+                }
+                self.put(*object)
+            }
+            Change::Gone(id) => self.remove(&id),
+            Change::Listed(scope) => {
+                let seen = self.listing.remove(&scope).unwrap_or_default();
+                let gone: Vec<Id> =
+                    self.ids().filter(|id| scope.holds(id) && !seen.contains(*id)).cloned().collect();
+                self.listed.insert(scope);
+                let mut touched = Touched::default();
+                for id in gone {
+                    touched.merge(self.remove(&id));
+                }
+                touched
+            }
+        }
+    }
+
+    /// Whether a scope was listed once, so that what is not there is known not to be.
+    #[must_use]
+    pub fn is_listed(&self, scope: &Scope) -> bool {
+        self.listed.contains(scope)
+    }
+
+    /// Whether objects were refused for being too many.
+    #[must_use]
+    pub const fn full(&self) -> bool {
+        self.full
+    }
+
+    /// An object that is kept whole.
+    #[must_use]
+    pub fn object(&self, id: &Id) -> Option<&Arc<Object>> {
+        self.texts.get(id)
+    }
+
+    /// All objects of a kind that are kept whole.
+    pub fn objects<'a>(&'a self, kind: &'a Kind) -> impl Iterator<Item = &'a Arc<Object>> {
+        let all = self.texts.range(Id::new(kind.clone(), "", "")..);
+        all.take_while(move |(id, _)| id.kind == *kind).map(|(_, object)| object)
+    }
+
+    /// A workload.
+    #[must_use]
+    pub fn workload(&self, id: &Id) -> Option<&Workload> {
+        self.workloads.get(id)
+    }
+
+    /// The pods a workload's selector chooses.
+    pub fn pods_of<'a>(&'a self, id: &'a Id) -> impl Iterator<Item = (&'a Id, &'a Facts)> {
+        let selector = self.workloads.get(id).and_then(|workload| workload.selector.as_ref());
+        self.pods.chosen(&id.namespace, selector)
+    }
+
+    /// Remembers what a target looks at, so that changes of it touch the target.
+    pub fn uses(&mut self, key: &Key, ids: BTreeSet<Id>) {
+        for old in self.uses.remove(key).unwrap_or_default() {
+            if let Some(users) = self.users.get_mut(&old) {
+                users.remove(key);
+                if users.is_empty() {
+                    self.users.remove(&old);
+                }
+            }
+        }
+        for id in &ids {
+            self.users.entry(id.clone()).or_default().insert(key.clone());
+        }
+        if !ids.is_empty() {
+            self.uses.insert(key.clone(), ids);
+        }
+    }
+
+    /// Every object that some target looks at, there or not: what has to be watched.
+    pub fn wanted(&self) -> impl Iterator<Item = &Id> {
+        self.users.keys()
+    }
+
+    /// The scopes that must have been listed before a target is known with all it refers to.
+    #[must_use]
+    pub fn needs(&self, key: &Key) -> Vec<Scope> {
+        self.uses.get(key).into_iter().flatten().filter_map(single).collect()
+    }
+
+    /// Forgets that single objects were listed, except these: nobody watches them any more.
+    pub fn forget_listed(&mut self, kept: &BTreeSet<Scope>) {
+        self.listed.retain(|scope| scope.name.is_none() || kept.contains(scope));
+        let gone: Vec<Id> = self
+            .texts
+            .keys()
+            .chain(self.workloads.keys())
+            .filter(|id| single(id).is_some_and(|scope| !kept.contains(&scope)))
+            .cloned()
+            .collect();
+        for id in gone {
+            self.texts.remove(&id);
+            self.workloads.remove(&id);
+        }
+    }
+
+    /// The targets that look at an object.
+    #[must_use]
+    pub fn users(&self, id: &Id) -> BTreeSet<Key> {
+        self.users.get(id).cloned().unwrap_or_default()
+    }
+
+    fn ids(&self) -> impl Iterator<Item = &Id> {
+        self.texts.keys().chain(self.workloads.keys()).chain(self.pods.ids())
+    }
+
+    fn room(&mut self) -> bool {
+        let room = self.texts.len() + self.workloads.len() + self.pods.len() < OBJECTS_MAX;
+        self.full |= !room;
+        room
+    }
+
+    fn put(&mut self, object: Object) -> Touched {
+        let id = object.id.clone();
+        match &id.kind {
+            Kind::Workload(_) => {
+                let new = Workload::of(&object);
+                if !self.workloads.contains_key(&id) && !self.room() {
+                    return Touched::default();
+                }
+                let old = self.workloads.insert(id.clone(), new);
+                self.workload_changed(&id, old.as_ref())
+            }
+            Kind::Pod => {
+                if !self.pods.contains(&id) && !self.room() {
+                    return Touched::default();
+                }
+                let labels = self.pods.put(id.clone(), Facts::of(&object));
+                self.owners_of_pod(&id, &labels)
+            }
+            _ => {
+                if !self.texts.contains_key(&id) && !self.room() {
+                    return Touched::default();
+                }
+                let object = Arc::new(object);
+                let old = self.texts.insert(id.clone(), Arc::clone(&object));
+                if old.is_some_and(|old| target::same(&old, &object)) {
+                    return Touched::default();
+                }
+                if id.kind == Kind::Job {
+                    return counted(owner_of_job(&object));
+                }
+                self.text_changed(&id)
+            }
+        }
+    }
+
+    fn remove(&mut self, id: &Id) -> Touched {
+        match &id.kind {
+            Kind::Workload(_) => match self.workloads.remove(id) {
+                Some(old) => self.workload_changed(id, Some(&old)),
+                None => Touched::default(),
+            },
+            Kind::Pod => {
+                let labels = self.pods.remove(id);
+                self.owners_of_pod(id, &labels)
+            }
+            _ => match self.texts.remove(id) {
+                None => Touched::default(),
+                Some(job) if id.kind == Kind::Job => counted(owner_of_job(&job)),
+                Some(_) => self.text_changed(id),
+            },
+        }
+    }
+
+    fn workload_changed(&self, id: &Id, old: Option<&Workload>) -> Touched {
+        let users = self.users(id);
+        let new = self.workloads.get(id);
+        let same = |old: &Workload, new: &Workload| old.template == new.template && old.uid == new.uid;
+        let read = match (old, new) {
+            (Some(old), Some(new)) => !same(old, new),
+            _ => true,
+        };
+        if read {
+            Touched { read: users, ..Touched::default() }
+        } else {
+            Touched { counted: users, ..Touched::default() }
+        }
+    }
+
+    fn text_changed(&self, id: &Id) -> Touched {
+        let mut read = self.users(id);
+        read.extend(Key::of(id));
+        // An HPA of the same workload is somebody else who scales it, or has stopped to.
+        if id.kind == Kind::HorizontalPodAutoscaler || id.kind == Kind::ScaledObject {
+            let namespace = self.uses.keys().filter(|key| key.namespace == id.namespace);
+            if let Some(target) = self.texts.get(id).and_then(|object| target::scaled(object)) {
+                read.extend(self.users(&target));
+            } else {
+                read.extend(namespace.cloned());
+            }
+        }
+        Touched { read, ..Touched::default() }
+    }
+
+    fn owners_of_pod(&self, id: &Id, labels: &[BTreeMap<String, String>]) -> Touched {
+        let mut counted = BTreeSet::new();
+        // The kinds of workloads in use are few; of each only those of the pod's namespace are looked at.
+        let mut from = Bound::Included(Id::new(Kind::Workload(workload::FIRST.clone()), "", ""));
+        while let Some((next, _)) = self.users.range((from, Bound::Unbounded)).next() {
+            let kind = next.kind.clone();
+            let start = Id { kind: kind.clone(), namespace: Arc::clone(&id.namespace), name: "".into() };
+            let here = self.users.range(start..);
+            for (workload, users) in
+                here.take_while(|(other, _)| other.kind == kind && other.namespace == id.namespace)
+            {
+                let selector = self.workloads.get(workload).and_then(|workload| workload.selector.as_ref());
+                if selector.is_some_and(|selector| labels.iter().any(|labels| selector.chooses(labels))) {
+                    counted.extend(users.iter().cloned());
+                }
+            }
+            // No namespace sorts after this one: names are letters, digits and dashes.
+            from = Bound::Excluded(Id { kind, namespace: "~".into(), name: "".into() });
+        }
+        if let Some(job) = labels.iter().find_map(|labels| labels.get(JOB_OF_POD)) {
+            let job = self.texts.get(&Id::new(Kind::Job, &id.namespace, job));
+            counted.extend(job.and_then(|job| owner_of_job(job)));
+        }
+        Touched { counted, ..Touched::default() }
+    }
+
+    /// The Jobs of a ScaledJob.
+    pub fn jobs_of<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = &'a Arc<Object>> {
+        let all = self.texts.range(Id::new(Kind::Job, &key.namespace, "")..);
+        let here = all.take_while(|(id, _)| id.kind == Kind::Job && id.namespace == key.namespace);
+        here.map(|(_, job)| job).filter(|job| owner_of_job(job).as_ref() == Some(key))
+    }
+
+    /// The pods of a Job.
+    pub fn pods_of_job<'a>(&'a self, job: &'a Id) -> impl Iterator<Item = &'a Facts> {
+        let here = self.pods.of_namespace(&job.namespace);
+        here.map(|(_, facts)| facts)
+            .filter(|facts| facts.labels.get(JOB_OF_POD).is_some_and(|name| **name == *job.name))
+    }
+}
+
+/// The label that a Job's controller puts on its pods.
+const JOB_OF_POD: &str = "batch.kubernetes.io/job-name";
+
+fn owner_of_job(job: &Object) -> Option<Key> {
+    let name = job.json.pointer("/metadata/labels")?.get(crate::jobs::LABEL)?.as_str()?;
+    Some(Key { asks: target::Asks::ScaledJob, namespace: Arc::clone(&job.id.namespace), name: name.into() })
+}
+
+fn counted(key: Option<Key>) -> Touched {
+    Touched { counted: key.into_iter().collect(), ..Touched::default() }
+}
+
+/// The scope of one object, for kinds that are not watched whole.
+#[must_use]
+pub fn single(id: &Id) -> Option<Scope> {
+    let whole = match &id.kind {
+        Kind::Secret | Kind::ConfigMap => false,
+        Kind::Workload(gvk) => crate::watch::common().contains(gvk),
+        _ => true,
+    };
+    (!whole).then(|| Scope {
+        kind: id.kind.clone(),
+        namespace: Some(Arc::clone(&id.namespace)),
+        name: Some(Arc::clone(&id.name)),
+    })
+}
+
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod tests;

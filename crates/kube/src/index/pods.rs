@@ -1,0 +1,199 @@
+//! Pods: of which workload, in which state, and how long each phase of a start took.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tidegate_core::scale::Phase;
+use tidegate_core::time::{Span, Time};
+
+use super::pending::{self, Cause};
+use super::selector::Selector;
+use crate::object::{Id, Object};
+
+/// What is kept of a pod: some 600 bytes instead of the 10 KB it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// `status.phase`.
+    pub phase: Phase,
+    /// Whether it is Ready.
+    pub ready: bool,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Why it does not run, where it says so.
+    pub cause: Option<Cause>,
+    /// When it came how far.
+    pub start: Start,
+    /// The controller that owns it, by uid.
+    pub owner: Option<Arc<str>>,
+    /// Condition types that are True.
+    pub conditions: Vec<String>,
+}
+
+/// When a pod came how far on its way to serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// It was made.
+    pub created: Option<Time>,
+    /// It has a node.
+    pub scheduled: Option<Time>,
+    /// Its init containers are done, so its images are being pulled or are there.
+    pub initialised: Option<Time>,
+    /// Its last container began to run: all images are there.
+    pub started: Option<Time>,
+    /// It serves.
+    pub ready: Option<Time>,
+}
+
+impl Start {
+    /// How long each phase took; only of a start that is over, and whose times are in order.
+    /// `schedule` to a node, `pull` until its containers run, `load` until it is ready.
+    #[must_use]
+    pub fn phases(&self) -> Option<[(&'static str, Span); 3]> {
+        let (created, scheduled) = (self.created?, self.scheduled?);
+        let (started, ready) = (self.started?, self.ready?);
+        if !(created <= scheduled && scheduled <= started && started <= ready) {
+            return None;
+        }
+        Some([
+            ("schedule", scheduled.since(created)),
+            ("pull", started.since(scheduled)),
+            ("load", ready.since(started)),
+        ])
+    }
+}
+
+impl Facts {
+    /// Reads a pod.
+    #[must_use]
+    pub fn of(object: &Object) -> Self {
+        let labels = object.json.pointer("/metadata/labels").and_then(Value::as_object);
+        let labels = labels.into_iter().flatten();
+        let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+        let conditions = Conditions(object.json.pointer("/status/conditions"));
+        let phase = match object.text("/status/phase") {
+            Some("Running") => Phase::Running,
+            Some("Succeeded") => Phase::Succeeded,
+            Some("Failed") => Phase::Failed,
+            Some("Unknown") => Phase::Unknown,
+            _ => Phase::Pending,
+        };
+        let owners = object.json.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+        let owner =
+            owners.into_iter().flatten().find(|owner| owner.get("controller") == Some(&Value::Bool(true)));
+        Facts {
+            labels: labels.collect(),
+            phase,
+            ready: phase == Phase::Running && conditions.is_true("Ready"),
+            deleting: object.deleting(),
+            cause: pending::cause(&object.json),
+            start: Start {
+                created: object.text("/metadata/creationTimestamp").and_then(time),
+                scheduled: conditions.since("PodScheduled"),
+                initialised: conditions.since("Initialized"),
+                started: started(&object.json),
+                ready: conditions.since("Ready"),
+            },
+            owner: owner.and_then(|owner| owner.get("uid")?.as_str()).map(Arc::from),
+            conditions: conditions.all_true(),
+        }
+    }
+}
+
+/// When the last of its containers began to run; `None` while one does not.
+fn started(json: &Value) -> Option<Time> {
+    let statuses = json.pointer("/status/containerStatuses")?.as_array()?;
+    let times =
+        statuses.iter().map(|status| status.pointer("/state/running/startedAt").and_then(Value::as_str));
+    times.map(|text| time(text?)).try_fold(None, |last: Option<Time>, at| Some(last.max(Some(at?))))?
+}
+
+/// A time as Kubernetes writes it.
+#[must_use]
+pub fn time(text: &str) -> Option<Time> {
+    let at: jiff::Timestamp = text.parse().ok()?;
+    Some(Time::from_micros(at.as_microsecond()))
+}
+
+struct Conditions<'a>(Option<&'a Value>);
+
+impl<'a> Conditions<'a> {
+    fn all(&self) -> impl Iterator<Item = &'a Value> {
+        self.0.and_then(Value::as_array).into_iter().flatten()
+    }
+
+    fn find(&self, type_: &str) -> Option<&'a Value> {
+        self.all().find(|condition| condition.get("type").and_then(Value::as_str) == Some(type_))
+    }
+
+    fn is_true(&self, type_: &str) -> bool {
+        self.find(type_).is_some_and(is_true)
+    }
+
+    /// Since when it is True.
+    fn since(&self, type_: &str) -> Option<Time> {
+        let condition = self.find(type_).filter(|condition| is_true(condition))?;
+        time(condition.get("lastTransitionTime")?.as_str()?)
+    }
+
+    fn all_true(&self) -> Vec<String> {
+        let met = self.all().filter(|condition| is_true(condition));
+        met.filter_map(|condition| Some(condition.get("type")?.as_str()?.to_owned())).collect()
+    }
+}
+
+fn is_true(condition: &Value) -> bool {
+    condition.get("status").and_then(Value::as_str) == Some("True")
+}
+
+/// All pods.
+#[derive(Debug, Default)]
+pub(super) struct Pods(BTreeMap<Id, Facts>);
+
+impl Pods {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn contains(&self, id: &Id) -> bool {
+        self.0.contains_key(id)
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = &Id> {
+        self.0.keys()
+    }
+
+    /// Takes a pod, and gives the labels it has and had; none where nothing that counts has changed.
+    pub(super) fn put(&mut self, id: Id, facts: Facts) -> Vec<BTreeMap<String, String>> {
+        let labels = facts.labels.clone();
+        match self.0.insert(id.clone(), facts) {
+            Some(old) if self.0.get(&id) == Some(&old) => Vec::new(),
+            Some(old) if old.labels == labels => vec![labels],
+            Some(old) => vec![old.labels, labels],
+            None => vec![labels],
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: &Id) -> Vec<BTreeMap<String, String>> {
+        self.0.remove(id).map(|facts| facts.labels).into_iter().collect()
+    }
+
+    pub(super) fn chosen<'a>(
+        &'a self,
+        namespace: &'a Arc<str>,
+        selector: Option<&'a Selector>,
+    ) -> impl Iterator<Item = (&'a Id, &'a Facts)> {
+        let here = self.of_namespace(namespace);
+        here.filter(move |(_, facts)| selector.is_some_and(|selector| selector.chooses(&facts.labels)))
+    }
+
+    pub(super) fn of_namespace<'a>(
+        &'a self,
+        namespace: &'a Arc<str>,
+    ) -> impl Iterator<Item = (&'a Id, &'a Facts)> {
+        let first = Id::new(crate::object::Kind::Pod, namespace, "");
+        self.0.range(first..).take_while(move |(id, _)| id.namespace == *namespace)
+    }
+}

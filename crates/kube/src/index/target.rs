@@ -1,0 +1,273 @@
+//! A target with everything it refers to, read as the manifest crate reads files.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tidegate_core::scale::Spec;
+use tidegate_manifest::{Finding, Manifests, Severity, Source, Target, load, lower};
+
+use super::Index;
+use crate::object::{Gvk, Id, Kind, Object};
+
+/// What asks for replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Asks {
+    /// A ScaledObject.
+    ScaledObject,
+    /// A ScaledJob.
+    ScaledJob,
+}
+
+/// The object that asks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Its kind.
+    pub asks: Asks,
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+impl Key {
+    /// The key of an object; `None` for what asks for no replicas.
+    #[must_use]
+    pub fn of(id: &Id) -> Option<Self> {
+        let asks = match id.kind {
+            Kind::ScaledObject => Asks::ScaledObject,
+            Kind::ScaledJob => Asks::ScaledJob,
+            _ => return None,
+        };
+        Some(Key { asks, namespace: Arc::clone(&id.namespace), name: Arc::clone(&id.name) })
+    }
+
+    /// The object.
+    #[must_use]
+    pub fn id(&self) -> Id {
+        let kind = match self.asks {
+            Asks::ScaledObject => Kind::ScaledObject,
+            Asks::ScaledJob => Kind::ScaledJob,
+        };
+        Id { kind, namespace: Arc::clone(&self.namespace), name: Arc::clone(&self.name) }
+    }
+
+    /// How decisions name it. Objects of two kinds may have one name, so only ScaledObjects go without.
+    #[must_use]
+    pub fn target(&self) -> Arc<str> {
+        self.to_string().into()
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.asks {
+            Asks::ScaledObject => "",
+            Asks::ScaledJob => "scaledjob/",
+        };
+        write!(f, "{}/{kind}{}", self.namespace, self.name)
+    }
+}
+
+/// A target as it was read.
+#[derive(Debug)]
+pub struct Read {
+    /// The objects it is made of, the target's own first.
+    pub manifests: Manifests,
+    /// What is to be decided.
+    pub target: Target,
+    /// The workload; `None` for a ScaledJob.
+    pub workload: Option<Id>,
+}
+
+/// Why a target cannot be decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused(pub String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether an object says the same as before to those who read it as a manifest.
+pub(super) fn same(old: &Object, new: &Object) -> bool {
+    let telling = |object: &Object| {
+        let metadata = |field: &str| object.json.pointer("/metadata")?.get(field).cloned();
+        let kept = ["annotations", "labels", "deletionTimestamp", "uid", "finalizers"].map(metadata);
+        let status = (object.id.kind == Kind::Job).then(|| object.json.get("status").cloned()).flatten();
+        (kept, status)
+    };
+    let body = |object: &Object, field: &str| object.json.get(field).cloned();
+    telling(old) == telling(new)
+        && ["spec", "data", "stringData"].iter().all(|field| body(old, field) == body(new, field))
+}
+
+/// What an object scales.
+#[must_use]
+pub fn scaled(object: &Object) -> Option<Id> {
+    let target = object.json.pointer("/spec/scaleTargetRef")?;
+    let text = |at: &str| target.get(at).and_then(Value::as_str);
+    let gvk = Gvk::of(text("apiVersion"), text("kind"));
+    Some(Id::new(Kind::Workload(gvk), &object.id.namespace, text("name")?))
+}
+
+/// Reads a target with what it refers to, and remembers in the index what that is. `None` when there is
+/// no such target. `cluster` is the namespace of what a ClusterTriggerAuthentication refers to.
+pub fn read(index: &mut Index, key: &Key, cluster: &str) -> Option<Result<Box<Read>, Refused>> {
+    let Some(object) = index.object(&key.id()).cloned() else {
+        index.uses(key, BTreeSet::new());
+        return None;
+    };
+    let mut gathered = Gathered { index, cluster, uses: BTreeSet::new(), sources: Vec::new() };
+    let workload = gathered.gather(&object);
+    let Gathered { uses, sources, .. } = gathered;
+    index.uses(key, uses);
+    let manifests = load(&sources);
+    let lowered = lower(&manifests);
+    let mut findings = manifests.findings.iter().chain(&lowered.findings);
+    let error = findings.find(|finding| finding.severity == Severity::Error).map(sentence);
+    let target = lowered.targets.into_iter().find(|target| target.document == 0);
+    Some(match (error, target) {
+        (Some(error), _) => Err(Refused(error)),
+        (None, None) => Err(Refused("the object asks for nothing that can be decided".to_owned())),
+        (None, Some(mut target)) => {
+            target.spec = Spec { target: key.target(), ..target.spec };
+            Ok(Box::new(Read { manifests, target, workload }))
+        }
+    })
+}
+
+/// A finding of an object that has no file: without its place.
+fn sentence(finding: &Finding) -> String {
+    format!("{}; {}", finding.message, finding.help)
+}
+
+struct Gathered<'a> {
+    index: &'a Index,
+    cluster: &'a str,
+    uses: BTreeSet<Id>,
+    sources: Vec<Source>,
+}
+
+impl Gathered<'_> {
+    fn gather(&mut self, object: &Object) -> Option<Id> {
+        self.push(&object.json);
+        let workload = scaled(object);
+        let template = match &workload {
+            Some(id) => {
+                self.uses.insert(id.clone());
+                let manifest = self.index.workload(id).and_then(|workload| workload.manifest());
+                if let Some(manifest) = &manifest {
+                    self.push(manifest);
+                }
+                manifest.and_then(|manifest| manifest.pointer("/spec/template").cloned())
+            }
+            None => object.json.pointer("/spec/jobTargetRef/template").cloned(),
+        };
+        let triggers = object.json.pointer("/spec/triggers").and_then(Value::as_array);
+        let mut environment = false;
+        let mut seen = BTreeSet::new();
+        for trigger in triggers.into_iter().flatten() {
+            let metadata = trigger.get("metadata").and_then(Value::as_object);
+            environment |= metadata.into_iter().flatten().any(|(key, _)| key.ends_with("FromEnv"));
+            if let Some(id) = authentication(trigger, &object.id.namespace)
+                && seen.insert(id.clone())
+            {
+                environment |= self.authentication(&id, &object.id.namespace);
+            }
+        }
+        if let Some(template) = template.filter(|_| environment) {
+            self.environment(&template, &object.id.namespace);
+        }
+        workload
+    }
+
+    /// An authentication and what it refers to; whether it wants the container's environment.
+    fn authentication(&mut self, id: &Id, namespace: &str) -> bool {
+        self.uses.insert(id.clone());
+        let Some(object) = self.index.object(id).cloned() else { return false };
+        let mut json = object.json.clone();
+        let cluster = id.kind == Kind::ClusterTriggerAuthentication;
+        for (field, kind) in [("secretTargetRef", Kind::Secret), ("configMapTargetRef", Kind::ConfigMap)] {
+            let references = json.pointer_mut("/spec").and_then(|spec| spec.get_mut(field));
+            for reference in references.and_then(Value::as_array_mut).into_iter().flatten() {
+                let Some(name) = reference.get("name").and_then(Value::as_str).map(str::to_owned) else {
+                    continue;
+                };
+                if !cluster {
+                    self.entry(kind.clone(), namespace, &name, None);
+                    continue;
+                }
+                // What stands in the operator's namespace gets a name that nothing in the target's can have.
+                let alias = format!("cluster/{name}");
+                self.entry(kind.clone(), self.cluster, &name, Some((namespace, &alias)));
+                reference["name"] = Value::String(alias);
+            }
+        }
+        self.push(&json);
+        json.pointer("/spec/env").and_then(Value::as_array).is_some_and(|env| !env.is_empty())
+    }
+
+    /// The Secrets and ConfigMaps that a pod template's containers take variables from.
+    fn environment(&mut self, template: &Value, namespace: &str) {
+        let containers = template.pointer("/spec/containers").and_then(Value::as_array).cloned();
+        for container in containers.into_iter().flatten() {
+            let list =
+                |field: &str| container.get(field).and_then(Value::as_array).cloned().unwrap_or_default();
+            let single = list("env");
+            let whole = list("envFrom");
+            for (kind, one, all) in [
+                (Kind::Secret, "/valueFrom/secretKeyRef/name", "/secretRef/name"),
+                (Kind::ConfigMap, "/valueFrom/configMapKeyRef/name", "/configMapRef/name"),
+            ] {
+                let singles = single.iter().filter_map(|variable| variable.pointer(one));
+                let wholes = whole.iter().filter_map(|source| source.pointer(all));
+                let names: BTreeSet<&str> = singles.chain(wholes).filter_map(Value::as_str).collect();
+                for name in names {
+                    self.entry(kind.clone(), namespace, name, None);
+                }
+            }
+        }
+    }
+
+    /// A Secret or ConfigMap; under another namespace and name where `alias` says so.
+    fn entry(&mut self, kind: Kind, namespace: &str, name: &str, alias: Option<(&str, &str)>) {
+        let id = Id::new(kind, namespace, name);
+        let known = !self.uses.insert(id.clone());
+        let Some(object) = self.index.object(&id).filter(|_| !known || alias.is_some()).cloned() else {
+            return;
+        };
+        let mut json = object.json.clone();
+        if let Some((namespace, name)) = alias {
+            json["metadata"] = json!({"namespace": namespace, "name": name});
+        }
+        self.push(&json);
+    }
+
+    fn push(&mut self, json: &Value) {
+        let mut json = json.clone();
+        if let Some(object) = json.as_object_mut() {
+            // Statuses and the record of who wrote what are no part of what was asked for.
+            object.remove("status");
+            if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.retain(|field, _| {
+                    matches!(field.as_str(), "name" | "namespace" | "annotations" | "labels")
+                });
+            }
+        }
+        let text = |at: &str| json.pointer(at).and_then(Value::as_str).unwrap_or_default();
+        let name = format!("{} {}/{}", text("/kind"), text("/metadata/namespace"), text("/metadata/name"));
+        self.sources.push(Source::new(&name, json.to_string()));
+    }
+}
+
+fn authentication(trigger: &Value, namespace: &str) -> Option<Id> {
+    let reference = trigger.get("authenticationRef")?;
+    let name = reference.get("name")?.as_str()?;
+    Some(match reference.get("kind").and_then(Value::as_str) {
+        Some("ClusterTriggerAuthentication") => Id::new(Kind::ClusterTriggerAuthentication, "", name),
+        _ => Id::new(Kind::TriggerAuthentication, namespace, name),
+    })
+}

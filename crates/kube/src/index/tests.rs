@@ -1,0 +1,157 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::object::Gvk;
+
+fn object(kind: Kind, namespace: &str, name: &str, body: Value) -> Object {
+    let mut json = json!({"metadata": {"namespace": namespace, "name": name, "uid": format!("{name}-1")}});
+    for (key, value) in body.as_object().unwrap() {
+        json[key] = value.clone();
+    }
+    Object::new(kind, json).unwrap()
+}
+
+fn deployment_kind() -> Kind {
+    Kind::Workload(Gvk::of(None, None))
+}
+
+fn scaled_object(metadata: Value) -> Object {
+    let trigger = json!({
+        "type": "redis", "metadata": metadata, "authenticationRef": {"name": "auth"},
+    });
+    let spec = json!({"scaleTargetRef": {"name": "llama"}, "triggers": [trigger]});
+    object(Kind::ScaledObject, "prod", "llama", json!({"spec": spec}))
+}
+
+fn deployment(replicas: u32, status: u32) -> Object {
+    let template = json!({"spec": {"containers": [{
+        "name": "main", "image": "x",
+        "env": [{"name": "REDIS", "valueFrom": {"secretKeyRef": {"name": "redis", "key": "address"}}}],
+    }]}});
+    let body = json!({
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "llama"}}, "template": template},
+        "status": {"replicas": status, "readyReplicas": status},
+    });
+    object(deployment_kind(), "prod", "llama", body)
+}
+
+fn key() -> Key {
+    Key { asks: target::Asks::ScaledObject, namespace: "prod".into(), name: "llama".into() }
+}
+
+/// A target of a Deployment, with an authentication and the Secret of its container's environment.
+fn populated() -> Index {
+    let mut index = Index::default();
+    let metadata = json!({"addressFromEnv": "REDIS", "listName": "jobs", "listLength": "5"});
+    let touched = index.apply(Change::Applied(Box::new(scaled_object(metadata))));
+    assert_eq!(touched.read, BTreeSet::from([key()]));
+    let auth = json!({"spec": {"secretTargetRef": [{"parameter": "password", "name": "login", "key": "p"}]}});
+    index.apply(Change::Applied(Box::new(object(Kind::TriggerAuthentication, "prod", "auth", auth))));
+    index.apply(Change::Applied(Box::new(deployment(2, 1))));
+    assert!(target::read(&mut index, &key(), "tidegate").unwrap().is_ok());
+    index
+}
+
+#[test]
+fn a_target_looks_at_all_it_refers_to_and_nothing_else() {
+    let index = populated();
+    let wanted: Vec<String> = index.wanted().map(|id| format!("{:?} {}", id.kind, id.name)).collect();
+    let names: BTreeSet<&str> = index.wanted().map(|id| &*id.name).collect();
+    assert_eq!(names, BTreeSet::from(["auth", "llama", "login", "redis"]), "{wanted:?}");
+}
+
+#[test]
+fn a_rotated_secret_touches_its_target_at_once() {
+    let mut index = populated();
+    let secret = |password: &str| object(Kind::Secret, "prod", "login", json!({"data": {"p": password}}));
+    let read = BTreeSet::from([key()]);
+    assert_eq!(index.apply(Change::Applied(Box::new(secret("b25l")))).read, read);
+    assert!(index.apply(Change::Applied(Box::new(secret("b25l")))).is_empty(), "nothing has changed");
+    assert_eq!(index.apply(Change::Applied(Box::new(secret("dHdv")))).read, read);
+    let other = object(Kind::Secret, "prod", "other", json!({"data": {"p": "b25l"}}));
+    assert!(index.apply(Change::Applied(Box::new(other))).is_empty());
+}
+
+#[test]
+fn replicas_are_counted_without_reading_the_target_again() {
+    let mut index = populated();
+    let touched = index.apply(Change::Applied(Box::new(deployment(2, 2))));
+    assert_eq!(touched, Touched { counted: BTreeSet::from([key()]), ..Touched::default() });
+    let id = Id::new(deployment_kind(), "prod", "llama");
+    assert_eq!(index.workload(&id).unwrap().fleet.ready, 2);
+}
+
+#[test]
+fn a_status_written_by_ourselves_touches_nobody() {
+    let mut index = populated();
+    let mut again = (**index.object(&key().id()).unwrap()).clone();
+    again.json["status"] = json!({"conditions": []});
+    again.json["metadata"]["resourceVersion"] = json!("7");
+    assert!(index.apply(Change::Applied(Box::new(again))).is_empty());
+}
+
+#[test]
+fn what_a_new_list_does_not_bring_is_gone() {
+    let mut index = populated();
+    let scope = Scope { kind: Kind::ScaledObject, namespace: None, name: None };
+    assert!(!index.is_listed(&scope));
+    index.apply(Change::Listing(scope.clone()));
+    let touched = index.apply(Change::Listed(scope.clone()));
+    assert_eq!(touched.read, BTreeSet::from([key()]));
+    assert!(target::read(&mut index, &key(), "tidegate").is_none());
+    assert_eq!(index.wanted().count(), 0);
+    assert!(index.is_listed(&scope));
+}
+
+#[test]
+fn a_pod_touches_the_targets_whose_selector_chooses_it() {
+    let mut index = populated();
+    let pod = |name: &str, app: &str| {
+        let labels = json!({"namespace": "prod", "name": name, "labels": {"app": app}});
+        object(Kind::Pod, "prod", name, json!({"metadata": labels, "status": {"phase": "Pending"}}))
+    };
+    assert_eq!(index.apply(Change::Applied(Box::new(pod("a", "llama")))).counted, BTreeSet::from([key()]));
+    assert!(index.apply(Change::Applied(Box::new(pod("b", "other")))).is_empty());
+    assert!(index.apply(Change::Applied(Box::new(pod("a", "llama")))).is_empty(), "nothing has changed");
+    let id = Id::new(deployment_kind(), "prod", "llama");
+    assert_eq!(index.pods_of(&id).count(), 1);
+    assert_eq!(index.apply(Change::Gone(Id::new(Kind::Pod, "prod", "a"))).counted, BTreeSet::from([key()]));
+}
+
+#[test]
+fn a_secret_of_the_cluster_is_not_mistaken_for_one_of_the_namespace() {
+    let mut index = Index::default();
+    let trigger = json!({
+        "type": "redis", "metadata": {"address": "redis:6379", "listName": "jobs"},
+        "authenticationRef": {"name": "all", "kind": "ClusterTriggerAuthentication"},
+    });
+    let spec = json!({"scaleTargetRef": {"name": "llama"}, "triggers": [trigger]});
+    index.apply(Change::Applied(Box::new(object(
+        Kind::ScaledObject,
+        "prod",
+        "llama",
+        json!({"spec": spec}),
+    ))));
+    let auth = json!({"spec": {"secretTargetRef": [{"parameter": "password", "name": "login", "key": "p"}]}});
+    let mut auth = object(Kind::ClusterTriggerAuthentication, "", "all", auth);
+    auth.json["metadata"].as_object_mut().unwrap().remove("namespace");
+    index.apply(Change::Applied(Box::new(auth)));
+    for (namespace, value) in [("prod", "d3Jvbmc="), ("tidegate", "cmlnaHQ=")] {
+        let secret = object(Kind::Secret, namespace, "login", json!({"data": {"p": value}}));
+        index.apply(Change::Applied(Box::new(secret)));
+    }
+    let read = target::read(&mut index, &key(), "tidegate").unwrap().unwrap();
+    let bound = tidegate_manifest::bound::Bound::of(&read.manifests, &read.manifests.documents[0]).unwrap();
+    let origin = tidegate_manifest::trigger::Origin::Authentication("password".into());
+    assert_eq!(bound.value(0, &origin, &BTreeMap::new()).as_deref(), Some("right"));
+    assert!(index.wanted().any(|id| &*id.namespace == "tidegate"));
+    assert!(!index.wanted().any(|id| &*id.namespace == "prod" && id.kind == Kind::Secret));
+}
+
+#[test]
+fn a_target_with_a_fault_is_refused_with_the_reason() {
+    let mut index = Index::default();
+    index.apply(Change::Applied(Box::new(scaled_object(json!({"address": "redis:6379"})))));
+    let refused = target::read(&mut index, &key(), "tidegate").unwrap().unwrap_err();
+    assert!(refused.to_string().contains("listName"), "{refused}");
+}

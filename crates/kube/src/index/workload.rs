@@ -1,0 +1,79 @@
+//! Something with `/scale`: how many replicas it has, and who wrote that number.
+
+use std::sync::{Arc, LazyLock};
+
+use serde_json::{Value, json};
+use tidegate_core::scale::Fleet;
+
+use super::pending::{self, Cause};
+use super::selector::Selector;
+use crate::object::{Gvk, Id, Object};
+
+/// Sorts before every other group, version and kind.
+pub(super) static FIRST: LazyLock<Gvk> = LazyLock::new(|| Gvk::of(Some("/"), Some("")));
+
+/// A workload, as far as scaling looks at it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Where it is.
+    pub id: Id,
+    /// Tells it from a later one of its name.
+    pub uid: Arc<str>,
+    /// The version of the object that these numbers are of; a write names it.
+    pub resource_version: Arc<str>,
+    /// `spec.replicas`, `status.replicas`, and how many of those are ready.
+    pub fleet: Fleet,
+    /// Its pods.
+    pub selector: Option<Selector>,
+    /// Its pod template, for variables that triggers name.
+    pub template: Option<Arc<Value>>,
+    /// Why its pods are not even made.
+    pub refused: Option<Cause>,
+    /// Who wrote `spec.replicas` last, by field manager.
+    pub writer: Option<Arc<str>>,
+}
+
+impl Workload {
+    /// Reads what the common workloads have: `spec.replicas` and `status.replicas` are where every kind
+    /// with `/scale` that is in use has them. What a kind has elsewhere, its watch puts there.
+    #[must_use]
+    pub fn of(object: &Object) -> Self {
+        // A workload without the field has one replica.
+        let spec = object.count("/spec/replicas").unwrap_or(1);
+        let status = object.count("/status/replicas").unwrap_or(0);
+        let ready = object.count("/status/readyReplicas").unwrap_or(0).min(status);
+        let selector = object.json.pointer("/spec/selector").filter(|json| json.is_object());
+        let text = object.text("/status/hpaPodSelector").or_else(|| object.text("/status/labelSelector"));
+        Workload {
+            id: object.id.clone(),
+            uid: object.uid().into(),
+            resource_version: object.text("/metadata/resourceVersion").unwrap_or_default().into(),
+            fleet: Fleet { spec, status, ready, starting: status - ready },
+            selector: selector.map(Selector::of).or_else(|| text.map(Selector::parse)),
+            template: object.json.pointer("/spec/template").cloned().map(Arc::new),
+            refused: pending::refused(&object.json),
+            writer: writer(&object.json),
+        }
+    }
+
+    /// The manifest of it that a target's triggers are read with.
+    #[must_use]
+    pub fn manifest(&self) -> Option<Value> {
+        let template = self.template.as_ref()?;
+        let gvk = self.id.kind.gvk();
+        Some(json!({
+            "apiVersion": gvk.api_version(), "kind": &*gvk.kind,
+            "metadata": {"name": &*self.id.name, "namespace": &*self.id.namespace},
+            "spec": {"template": &**template, "selector": {}},
+        }))
+    }
+}
+
+/// The field manager whose entry holds `spec.replicas`; the latest where several do.
+fn writer(json: &Value) -> Option<Arc<str>> {
+    let entries = json.pointer("/metadata/managedFields")?.as_array()?;
+    let holds = |entry: &&Value| entry.pointer("/fieldsV1/f:spec/f:replicas").is_some();
+    let time = |entry: &&Value| entry.get("time").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let last = entries.iter().filter(holds).max_by_key(time)?;
+    last.get("manager")?.as_str().map(Arc::from)
+}

@@ -1,0 +1,293 @@
+//! What outlives an operator: windows, recent changes and times of each target, in ConfigMaps.
+//!
+//! A page is one ConfigMap. One page holds a small cluster; a large one has up to [`PAGES_MAX`], and a
+//! target's page is chosen by its name. A page is written when a target on it has decided or proposed
+//! something new, and at most every [`PAUSE`]; where nothing changes, nothing is written.
+//!
+//! What is read back is of the object's uid: an object made anew under an old name remembers nothing.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher as _};
+use std::sync::Arc;
+
+use http::Request;
+use kube::Client;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tidegate_core::scale::State;
+use tidegate_core::scale::decision::{Decision, Rule};
+use tidegate_core::time::{Span, Time};
+
+use crate::object::{Id, Kind};
+use crate::watch::said;
+use crate::write::Patch;
+
+/// Between two writes of what is remembered.
+const PAUSE: Span = Span::from_secs(30);
+
+/// Targets on a page: a target's state is some 3 KB as text, so a page is 400 KB of the 1 MiB that a
+/// ConfigMap may have.
+const TARGETS_A_PAGE: usize = 128;
+
+/// Pages at the most: 8,192 targets at [`TARGETS_A_PAGE`]; with 10,000 a page has 160, some 500 KB.
+const PAGES_MAX: usize = 64;
+
+/// Bytes of a page. A target that would not fit is left out, and begins without memory after a restart.
+const PAGE_BYTES_MAX: usize = 900_000;
+
+/// The label by which the pages are found.
+const LABEL: &str = "tidegate.dev/remembers";
+
+/// The one entry of a page.
+const ENTRY: &str = "state.json";
+
+/// What is remembered of a target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The object it is of.
+    pub uid: String,
+    /// When it was written, in microseconds since 1970.
+    pub at: Time,
+    /// What the machine remembers.
+    pub state: State,
+}
+
+/// What is remembered, by target.
+pub type Remembered = BTreeMap<String, Memory>;
+
+/// A target with what is to be kept of it.
+#[derive(Debug)]
+pub struct Kept<'a> {
+    /// The target.
+    pub name: Arc<str>,
+    /// Its object.
+    pub uid: &'a str,
+    /// What was decided last, in short: see [`mark`].
+    pub mark: u64,
+    /// What the machine remembers.
+    pub state: &'a State,
+}
+
+/// A page to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// Its number, from 0.
+    pub number: usize,
+    /// Its text.
+    pub text: String,
+}
+
+/// What was read, and what was written last.
+#[derive(Debug, Default)]
+pub struct Book {
+    remembered: Remembered,
+    /// What each page said last, in short.
+    written: BTreeMap<usize, u64>,
+    last: Option<Time>,
+    pages: usize,
+    left_out: usize,
+}
+
+impl Book {
+    /// A book that goes on from what was read.
+    #[must_use]
+    pub fn new(remembered: Remembered) -> Self {
+        Book { remembered, ..Book::default() }
+    }
+
+    /// What is remembered of an object; once.
+    pub fn take(&mut self, name: &str, uid: &str) -> Option<State> {
+        let memory = self.remembered.remove(name)?;
+        (memory.uid == uid).then_some(memory.state)
+    }
+
+    /// Forgets a target.
+    pub fn forget(&mut self, name: &str) {
+        self.remembered.remove(name);
+    }
+
+    /// Whether it is time to look for pages to write.
+    #[must_use]
+    pub fn due(&self, now: Time, last: bool) -> bool {
+        last || self.last.is_none_or(|last| now.since(last) >= PAUSE)
+    }
+
+    /// The pages on which something is new.
+    pub fn pages<'a>(&mut self, targets: impl Iterator<Item = Kept<'a>>, now: Time) -> Vec<Page> {
+        let targets: Vec<Kept<'a>> = targets.collect();
+        self.last = Some(now);
+        // More pages as there are more targets, and never fewer: what is on a page stays there.
+        let wanted = targets.len().div_ceil(TARGETS_A_PAGE).next_power_of_two().min(PAGES_MAX);
+        if wanted > self.pages {
+            self.pages = wanted;
+            self.written.clear();
+        }
+        let mut by_page: BTreeMap<usize, Vec<Kept<'a>>> =
+            (0..self.pages).map(|page| (page, Vec::new())).collect();
+        for target in targets {
+            let page = hash(&*target.name) as usize % self.pages;
+            by_page.entry(page).or_default().push(target);
+        }
+        self.left_out = 0;
+        let mut pages = Vec::new();
+        for (number, targets) in by_page {
+            let marks: Vec<(&str, &str, u64)> =
+                targets.iter().map(|target| (&*target.name, target.uid, target.mark)).collect();
+            let mark = hash(&marks);
+            // A page that was never written and has nothing to say is not made.
+            if self.written.get(&number) == Some(&mark)
+                || (targets.is_empty() && !self.written.contains_key(&number))
+            {
+                continue;
+            }
+            self.written.insert(number, mark);
+            let (text, left_out) = text(&targets, now);
+            self.left_out += left_out;
+            pages.push(Page { number, text });
+        }
+        pages
+    }
+
+    /// Targets for which there was no room.
+    #[must_use]
+    pub const fn left_out(&self) -> usize {
+        self.left_out
+    }
+}
+
+fn text(targets: &[Kept<'_>], now: Time) -> (String, usize) {
+    let (mut whole, mut left_out) = (String::from("{"), 0);
+    for target in targets {
+        let memory = json!({"uid": target.uid, "at": now, "state": target.state});
+        let line = format!("{}:{memory}", Value::from(&*target.name));
+        if whole.len() + line.len() + 2 > PAGE_BYTES_MAX {
+            left_out += 1;
+            continue;
+        }
+        if whole.len() > 1 {
+            whole.push(',');
+        }
+        whole.push_str(&line);
+    }
+    whole.push('}');
+    (whole, left_out)
+}
+
+fn hash(of: &(impl std::hash::Hash + ?Sized)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What of a decision has to be remembered, in short: the count, whether it is active, and what was proposed
+/// before windows and rates. Times and values that move each second are no part of it.
+#[must_use]
+pub fn mark(decision: &Decision) -> u64 {
+    let proposed = decision.steps.iter().filter(|step| matches!(step.rule, Rule::Signal | Rule::Highest));
+    let proposed: Vec<u32> = proposed.map(|step| step.to).collect();
+    let active = decision.conditions.active.map(|(_, reason)| reason);
+    hash(&(decision.replicas, active, proposed))
+}
+
+/// The write of a page.
+#[must_use]
+pub fn patch(namespace: &str, shard: &str, page: &Page) -> Patch {
+    let name = format!("tidegate-{shard}-{:02}", page.number);
+    let json = json!({
+        "metadata": {"labels": {LABEL: shard}},
+        "data": {ENTRY: page.text},
+    });
+    Patch { id: Id::new(Kind::ConfigMap, namespace, &name), subresource: None, json }
+}
+
+/// Reads all pages.
+///
+/// # Errors
+/// When they cannot be read; a page that makes no sense is left out.
+pub async fn read(client: &Client, namespace: &str, shard: &str) -> Result<Remembered, String> {
+    let path = format!("/api/v1/namespaces/{namespace}/configmaps?labelSelector={LABEL}%3D{shard}&limit=100");
+    let request = Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
+    let list: Value = client.request(request).await.map_err(|error| said(&error))?;
+    let pages = list.get("items").and_then(Value::as_array).into_iter().flatten();
+    let texts = pages.filter_map(|page| page.pointer("/data")?.get(ENTRY)?.as_str());
+    Ok(merge(texts))
+}
+
+/// What several pages say; of a target that is on two, the later one.
+fn merge<'a>(texts: impl Iterator<Item = &'a str>) -> Remembered {
+    let mut all = Remembered::new();
+    for text in texts {
+        let Ok(page) = serde_json::from_str::<BTreeMap<String, Value>>(text) else { continue };
+        for (name, memory) in page {
+            // One of another version is left out, and its neighbours are not.
+            let Ok(memory) = serde_json::from_value::<Memory>(memory) else { continue };
+            if all.get(&name).is_none_or(|known| known.at < memory.at) {
+                all.insert(name, memory);
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept<'a>(name: &str, mark: u64, state: &'a State) -> Kept<'a> {
+        Kept { name: name.into(), uid: "1", mark, state }
+    }
+
+    fn at(seconds: i64) -> Time {
+        Time::from_secs(seconds)
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_for_the_same_object_only() {
+        let state = State::zero_is_ours();
+        let mut book = Book::default();
+        let pages = book.pages([kept("prod/a", 1, &state), kept("prod/b", 1, &state)].into_iter(), at(0));
+        assert_eq!(pages.len(), 1);
+        let mut again = Book::new(merge(pages.iter().map(|page| page.text.as_str())));
+        assert_eq!(again.take("prod/a", "1"), Some(state));
+        assert_eq!(again.take("prod/a", "1"), None);
+        assert_eq!(again.take("prod/b", "2"), None, "an object made anew under the same name");
+    }
+
+    #[test]
+    fn nothing_is_written_while_nothing_changes() {
+        let state = State::default();
+        let mut book = Book::default();
+        assert_eq!(book.pages([kept("a", 1, &state)].into_iter(), at(0)).len(), 1);
+        assert!(!book.due(at(29), false));
+        assert!(book.due(at(30), false) && book.due(at(1), true));
+        assert_eq!(book.pages([kept("a", 1, &state)].into_iter(), at(30)), []);
+        assert_eq!(book.pages([kept("a", 2, &state)].into_iter(), at(60)).len(), 1);
+        assert_eq!(book.pages([].into_iter(), at(90)).len(), 1, "the last target is gone");
+        assert_eq!(book.pages([].into_iter(), at(120)), []);
+    }
+
+    #[test]
+    fn ten_thousand_targets_fit_their_pages_and_a_change_writes_one() {
+        let state = State::default();
+        let names: Vec<String> = (0..10_000).map(|number| format!("ns/target-{number}")).collect();
+        let mut book = Book::default();
+        let pages = book.pages(names.iter().map(|name| kept(name, 1, &state)), at(0));
+        assert_eq!((pages.len(), book.left_out()), (PAGES_MAX, 0));
+        assert!(pages.iter().all(|page| page.text.len() <= PAGE_BYTES_MAX));
+        assert_eq!(merge(pages.iter().map(|page| page.text.as_str())).len(), 10_000);
+        let one = |name: &String| kept(name, if name == "ns/target-7" { 2 } else { 1 }, &state);
+        assert_eq!(book.pages(names.iter().map(one), at(30)).len(), 1);
+    }
+
+    #[test]
+    fn of_a_target_on_two_pages_the_later_counts_and_damage_is_left_out() {
+        let page = |at: i64, uid: &str| {
+            json!({"a": {"uid": uid, "at": at, "state": {}}, "b": {"nonsense": true}}).to_string()
+        };
+        let (old, new) = (page(1, "old"), page(2, "new"));
+        for order in [[&old, &new], [&new, &old]] {
+            let merged = merge(order.into_iter().map(String::as_str).chain(["no json"]));
+            assert_eq!((merged.len(), merged["a"].uid.as_str()), (1, "new"));
+        }
+    }
+}

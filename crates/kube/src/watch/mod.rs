@@ -1,0 +1,258 @@
+//! Lists and watches: what the API server shows becomes [`Change`]s on one bounded channel.
+//!
+//! A watch lists in pages of [`PAGE`], goes on from there with bookmarks, and lists again when the server
+//! has forgotten the place (410). While it cannot, what it showed last stays: an API server that is away
+//! does not look like an empty cluster.
+
+mod backoff;
+mod trim;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use kube::api::DynamicObject;
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::object::{Change, Gvk, Kind, Object, Scope};
+use backoff::Backoff;
+
+/// Objects in a page of a list: 500 Deployments of 10 KB are 5 MB in one answer.
+const PAGE: u32 = 500;
+
+/// News on their way to the loop. A list of 10,000 objects goes faster than it is indexed; beyond this the
+/// watch waits, and the server buffers.
+pub const NEWS_MAX: usize = 4096;
+
+/// Watches of single names: Secrets, ConfigMaps and workloads of uncommon kinds. Each is a stream of its
+/// own, of some 30 KB; who asks for more sees the first ones.
+const SINGLE_MAX: usize = 2000;
+
+/// How long an API group may take to appear before it is looked for again.
+const UNKNOWN_KIND: Duration = Duration::from_secs(10);
+
+/// What a watch tells.
+#[derive(Debug)]
+pub enum News {
+    /// Something changed.
+    Change(Change),
+    /// It cannot see, and why.
+    Blind(Scope, String),
+    /// It sees again.
+    Sees(Scope),
+}
+
+/// What is looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// The namespaces; empty for all.
+    pub namespaces: Vec<Arc<str>>,
+    /// Only ScaledObjects and ScaledJobs with these labels.
+    pub selector: Option<String>,
+}
+
+/// All watches at work.
+pub struct Watches {
+    client: Client,
+    sight: Sight,
+    out: mpsc::Sender<News>,
+    running: BTreeMap<Scope, JoinHandle<()>>,
+}
+
+impl fmt::Debug for Watches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watches").field("running", &self.running.len()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Watches {
+    fn drop(&mut self) {
+        for task in self.running.values() {
+            task.abort();
+        }
+    }
+}
+
+impl Watches {
+    /// Begins to watch what is always watched.
+    #[must_use]
+    pub fn start(client: Client, sight: Sight, out: mpsc::Sender<News>) -> Self {
+        let mut watches = Watches { client, sight, out, running: BTreeMap::new() };
+        for scope in watches.sight.scopes() {
+            watches.begin(scope);
+        }
+        watches
+    }
+
+    /// Watches these single objects besides, and no longer any other.
+    pub fn want(&mut self, wanted: &BTreeSet<Scope>) {
+        self.running.retain(|scope, task| {
+            let keep = scope.name.is_none() || wanted.contains(scope);
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+        for scope in wanted.iter().take(SINGLE_MAX) {
+            if !self.running.contains_key(scope) {
+                self.begin(scope.clone());
+            }
+        }
+    }
+
+    fn begin(&mut self, scope: Scope) {
+        let labels = match scope.kind {
+            Kind::ScaledObject | Kind::ScaledJob => self.sight.selector.clone(),
+            // Only those that a ScaledJob made.
+            Kind::Job => Some("scaledjob.keda.sh/name".to_owned()),
+            _ => None,
+        };
+        let task = tokio::spawn(run(self.client.clone(), scope.clone(), labels, self.out.clone()));
+        self.running.insert(scope, task);
+    }
+}
+
+/// Kinds of workloads that are always watched whole; of others each one by its name.
+#[must_use]
+pub fn common() -> [Gvk; 2] {
+    [Gvk::of(Some("apps/v1"), Some("Deployment")), Gvk::of(Some("apps/v1"), Some("StatefulSet"))]
+}
+
+impl Sight {
+    /// What is always watched.
+    #[must_use]
+    pub fn scopes(&self) -> Vec<Scope> {
+        let mut kinds = vec![
+            Kind::ScaledObject,
+            Kind::ScaledJob,
+            Kind::TriggerAuthentication,
+            Kind::HorizontalPodAutoscaler,
+            Kind::Pod,
+            Kind::Job,
+        ];
+        kinds.extend(common().map(Kind::Workload));
+        let everywhere = |kind: Kind| Scope { kind, namespace: None, name: None };
+        let mut scopes = vec![everywhere(Kind::ClusterTriggerAuthentication)];
+        for kind in kinds {
+            if self.namespaces.is_empty() {
+                scopes.push(everywhere(kind));
+                continue;
+            }
+            let of = |namespace: &Arc<str>| Some(Arc::clone(namespace));
+            let each = self.namespaces.iter();
+            scopes.extend(each.map(|one| Scope { kind: kind.clone(), namespace: of(one), name: None }));
+        }
+        scopes
+    }
+}
+
+/// How the API server calls a kind.
+pub(crate) async fn resource(client: &Client, gvk: &Gvk) -> Result<ApiResource, kube::Error> {
+    let gvk = GroupVersionKind::gvk(&gvk.group, &gvk.version, &gvk.kind);
+    // What everybody has is not asked for, so that it is watched while the server is still starting.
+    let plural = match &*gvk.kind {
+        "ScaledObject"
+        | "ScaledJob"
+        | "TriggerAuthentication"
+        | "ClusterTriggerAuthentication"
+        | "Deployment"
+        | "StatefulSet"
+        | "HorizontalPodAutoscaler"
+        | "Pod"
+        | "Job"
+        | "Secret"
+        | "ConfigMap"
+        | "Lease"
+        | "Event" => format!("{}s", gvk.kind.to_lowercase()),
+        _ => return Ok(kube::discovery::pinned_kind(client, &gvk).await?.0),
+    };
+    Ok(ApiResource::from_gvk_with_plural(&gvk, &plural))
+}
+
+async fn run(client: Client, scope: Scope, labels: Option<String>, out: mpsc::Sender<News>) {
+    let gvk = scope.kind.gvk();
+    let resource = loop {
+        match resource(&client, &gvk).await {
+            Ok(resource) => break resource,
+            Err(error) => {
+                if out.send(News::Blind(scope.clone(), said(&error))).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(UNKNOWN_KIND).await;
+            }
+        }
+    };
+    let api: Api<DynamicObject> = match &scope.namespace {
+        Some(namespace) if !namespace.is_empty() => Api::namespaced_with(client, namespace, &resource),
+        _ => Api::all_with(client, &resource),
+    };
+    let mut config = watcher::Config::default().page_size(PAGE);
+    config.label_selector = labels;
+    config.field_selector = scope.name.as_ref().map(|name| format!("metadata.name={name}"));
+    let stream = watcher::watcher(api.clone(), config).backoff(Backoff::default());
+    let mut stream = std::pin::pin!(stream);
+    let mut blind = false;
+    while let Some(event) = stream.next().await {
+        let news = match event {
+            Ok(event) => {
+                if std::mem::take(&mut blind) && out.send(News::Sees(scope.clone())).await.is_err() {
+                    return;
+                }
+                let Some(change) = change(&scope, event, &api).await else { continue };
+                News::Change(change)
+            }
+            Err(error) => {
+                blind = true;
+                News::Blind(scope.clone(), said(&error))
+            }
+        };
+        if out.send(news).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn change(scope: &Scope, event: Event<DynamicObject>, api: &Api<DynamicObject>) -> Option<Change> {
+    Some(match event {
+        Event::Init => Change::Listing(scope.clone()),
+        Event::InitDone => Change::Listed(scope.clone()),
+        Event::Apply(object) | Event::InitApply(object) => {
+            let mut object = read(scope, &object)?;
+            if let Kind::Workload(gvk) = &scope.kind
+                && !common().contains(gvk)
+                && let Ok(scale) = api.get_scale(&object.id.name).await
+            {
+                trim::rescale(&mut object.json, &scale);
+            }
+            Change::Applied(Box::new(object))
+        }
+        Event::Delete(object) => Change::Gone(read(scope, &object)?.id),
+    })
+}
+
+fn read(scope: &Scope, object: &DynamicObject) -> Option<Object> {
+    let mut json = serde_json::to_value(object).ok()?;
+    trim::trim(&scope.kind, &mut json);
+    Object::new(scope.kind.clone(), json)
+}
+
+/// An error and its causes on one line.
+pub(crate) fn said(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}

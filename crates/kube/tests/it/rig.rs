@@ -1,0 +1,219 @@
+//! An operator at work against an API server, and a Prometheus whose answer the test chooses.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tidegate_core::scale::Decision;
+use tidegate_core::time::Time;
+use tidegate_kube::client::{Connection, Options};
+use tidegate_kube::drive::{self, Audience, View, Weight};
+use tidegate_kube::watch::Sight;
+use tidegate_signals::Clock;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::server::Server;
+
+/// Generous: a busy machine may take its time, and who waits for a condition loses none.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Waits until a condition holds.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < DEADLINE, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What an operator has told.
+#[derive(Clone, Default)]
+pub(crate) struct Told(Arc<Mutex<Vec<String>>>, Arc<AtomicU64>, Arc<AtomicU64>);
+
+impl Told {
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub(crate) fn says(&self, text: &str) -> bool {
+        self.remarks().iter().any(|remark| remark.contains(text))
+    }
+
+    pub(crate) fn decisions(&self) -> u64 {
+        self.1.load(Ordering::SeqCst)
+    }
+
+    /// Whether it may write.
+    pub(crate) fn leads(&self) -> bool {
+        self.2.load(Ordering::SeqCst) == 1
+    }
+}
+
+impl Audience for Told {
+    fn decided(&mut self, _: Time, _: u32, _: &Decision) {
+        self.1.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn remark(&mut self, _: Time, _: Weight, text: &str) {
+        self.0.lock().unwrap().push(text.to_owned());
+    }
+
+    fn look(&mut self, view: &View<'_>) {
+        let leads = view.standing == tidegate_kube::lease::elector::Standing::Leads;
+        self.2.store(u64::from(leads), Ordering::SeqCst);
+    }
+}
+
+/// An operator at work.
+pub(crate) struct Operator {
+    pub(crate) told: Told,
+    pub(crate) connection: Connection,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), drive::Error>>,
+}
+
+impl Operator {
+    pub(crate) async fn start(server: &Server, advise: bool) -> Operator {
+        let directory = std::env::temp_dir().join(format!("tidegate-kube-{}", fastrand::u64(..)));
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": format!("http://{}", server.addr)}}],
+            "users": [{"name": "test", "user": {}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "tidegate"}}],
+        });
+        std::fs::write(&directory, config.to_string()).unwrap();
+        let operator = Operator::with(&directory, advise).await;
+        std::fs::remove_file(&directory).unwrap();
+        operator
+    }
+
+    /// One of whatever cluster a kubeconfig names.
+    pub(crate) async fn with(kubeconfig: &Path, advise: bool) -> Operator {
+        let kubeconfig = Some(kubeconfig.to_owned());
+        let options = Options { kubeconfig, read_only: advise, ..Options::default() };
+        let connection = Connection::new(&options).await.unwrap();
+        let (told, stop) = (Told::default(), CancellationToken::new());
+        let config = drive::Config {
+            connection: connection.clone(),
+            sight: Sight::default(),
+            namespace: "tidegate".to_owned(),
+            shard: "test".to_owned(),
+            me: format!("test_{}", fastrand::u64(..)),
+            clock: Clock::unix(),
+            audience: Box::new(told.clone()),
+            recorder: None,
+        };
+        let task = tokio::spawn(drive::run(config, stop.clone()));
+        Operator { told, connection, stop, task }
+    }
+
+    /// Ends it as SIGTERM does.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+
+    /// Ends it as a machine that loses its power.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+/// A Prometheus that knows one number, or fails.
+pub(crate) struct Prometheus {
+    pub(crate) url: String,
+    value: Arc<Mutex<Option<f64>>>,
+}
+
+impl Prometheus {
+    pub(crate) async fn start(value: f64) -> Prometheus {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let known = Arc::new(Mutex::new(Some(value)));
+        let shared = Arc::clone(&known);
+        tokio::spawn(async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                let known = Arc::clone(&shared);
+                tokio::spawn(async move {
+                    let service = service_fn(move |_| {
+                        let value = *known.lock().unwrap();
+                        async move { Ok::<_, std::convert::Infallible>(answer(value)) }
+                    });
+                    let socket = TokioIo::new(socket);
+                    let _ =
+                        hyper::server::conn::http1::Builder::new().serve_connection(socket, service).await;
+                });
+            }
+        });
+        Prometheus { url, value: known }
+    }
+
+    /// From now on it knows this; with `None` it fails.
+    pub(crate) fn set(&self, value: Option<f64>) {
+        *self.value.lock().unwrap() = value;
+    }
+}
+
+fn answer(value: Option<f64>) -> Response<Full<Bytes>> {
+    let Some(value) = value else {
+        return Response::builder().status(503).body(Full::new(Bytes::from("away"))).unwrap();
+    };
+    let result = json!([{"metric": {}, "value": [0, value.to_string()]}]);
+    let json = json!({"status": "success", "data": {"resultType": "vector", "result": result}});
+    let answer = Response::builder().header("content-type", "application/json");
+    answer.body(Full::new(Bytes::from(json.to_string()))).unwrap()
+}
+
+/// A Deployment without pods.
+pub(crate) fn deployment(name: &str, replicas: u32) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"namespace": "prod", "name": name},
+        "spec": {
+            "replicas": replicas, "selector": {"matchLabels": {"app": name}},
+            "template": {"spec": {"containers": [{"name": "main", "image": "x"}]}},
+        },
+        "status": {"replicas": replicas, "readyReplicas": replicas},
+    })
+}
+
+/// A ScaledObject of it, at five a replica of what `prometheus` knows.
+pub(crate) fn scaled_object(name: &str, prometheus: &Prometheus, spec: Value) -> Value {
+    let metadata = json!({"serverAddress": prometheus.url, "query": "sum(waiting)", "threshold": "5"});
+    let mut whole = json!({
+        "scaleTargetRef": {"name": name}, "minReplicaCount": 0, "maxReplicaCount": 10, "cooldownPeriod": 300,
+        "triggers": [{"type": "prometheus", "metadata": metadata}],
+    });
+    for (field, value) in spec.as_object().unwrap() {
+        whole[field] = value.clone();
+    }
+    json!({
+        "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+        "metadata": {"namespace": "prod", "name": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": whole,
+    })
+}
+
+/// Waits for so many further decisions, so that what was not done had its chance.
+pub(crate) async fn decisions(operator: &Operator, more: u64) {
+    let from = operator.told.decisions();
+    until("it goes on deciding", || operator.told.decisions() >= from + more).await;
+}
+
+/// A condition's status and reason in an object's status.
+pub(crate) fn condition(object: &Value, type_: &str) -> Option<(String, String)> {
+    let all = object.pointer("/status/conditions")?.as_array()?;
+    let found = all.iter().find(|one| one["type"] == type_)?;
+    Some((found["status"].as_str()?.to_owned(), found["reason"].as_str()?.to_owned()))
+}

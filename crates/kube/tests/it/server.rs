@@ -1,0 +1,431 @@
+//! An API server of a few hundred lines: objects with versions, watches, merge patches, `/scale` and
+//! `/status`, conflicts. It can be stopped and started again with all it knows, and it remembers every
+//! request that would change something. It knows no schema and no authorisation.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+type Body = BoxBody<Bytes, Infallible>;
+
+/// A request that would change something.
+#[derive(Clone, Debug)]
+#[expect(dead_code, reason = "shown when a test fails")]
+pub(crate) struct Written {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) body: Value,
+}
+
+/// `deployments` of namespace `prod`, object `a`.
+type Place = (String, String, String);
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<Place, Value>,
+    version: u64,
+    written: Vec<Written>,
+    /// Every change ever, for watches that begin at an older version.
+    history: Vec<(u64, &'static str, Place, Value)>,
+}
+
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
+    state: Arc<Mutex<State>>,
+    changes: broadcast::Sender<()>,
+    stop: CancellationToken,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Server {
+    pub(crate) async fn start() -> Server {
+        let mut server = Server {
+            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+            state: Arc::default(),
+            changes: broadcast::channel(1024).0,
+            stop: CancellationToken::new(),
+        };
+        server.resume().await;
+        server
+    }
+
+    /// Closes the listener and every connection; what is known stays.
+    pub(crate) fn pause(&mut self) {
+        self.stop.cancel();
+    }
+
+    /// Listens again, at the same address after the first time.
+    pub(crate) async fn resume(&mut self) {
+        self.stop = CancellationToken::new();
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(self.addr).unwrap();
+        let listener = socket.listen(128).unwrap();
+        self.addr = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, Arc::clone(&self.state), self.changes.clone(), self.stop.clone()));
+    }
+
+    pub(crate) fn put(&self, plural: &str, mut object: Value) {
+        let namespace = text(&object, "/metadata/namespace");
+        let place = (plural.to_owned(), namespace, text(&object, "/metadata/name"));
+        let mut state = lock(&self.state);
+        let known = state.objects.contains_key(&place);
+        if object.pointer("/metadata/uid").is_none() {
+            object["metadata"]["uid"] = json!(format!("{}-{}", place.2, state.version));
+        }
+        state.store(if known { "MODIFIED" } else { "ADDED" }, place, object);
+        drop(state);
+        let _ = self.changes.send(());
+    }
+
+    /// Changes an object as somebody else would.
+    pub(crate) fn edit(&self, plural: &str, namespace: &str, name: &str, edit: impl FnOnce(&mut Value)) {
+        let mut object = self.get(plural, namespace, name).expect("the object is there");
+        edit(&mut object);
+        self.put(plural, object);
+    }
+
+    pub(crate) fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        let place = (plural.to_owned(), namespace.to_owned(), name.to_owned());
+        lock(&self.state).objects.get(&place).cloned()
+    }
+
+    pub(crate) fn all(&self, plural: &str) -> Vec<Value> {
+        let state = lock(&self.state);
+        let all = state.objects.iter().filter(|(place, _)| place.0 == plural);
+        all.map(|(_, object)| object.clone()).collect()
+    }
+
+    pub(crate) fn delete(&self, plural: &str, namespace: &str, name: &str) {
+        lock(&self.state).remove(&(plural.to_owned(), namespace.to_owned(), name.to_owned()));
+        let _ = self.changes.send(());
+    }
+
+    /// Every write, but for the lease.
+    pub(crate) fn written(&self) -> Vec<Written> {
+        let state = lock(&self.state);
+        state.written.iter().filter(|written| !written.path.contains("/leases")).cloned().collect()
+    }
+
+    /// Writes to `/scale`.
+    pub(crate) fn scaled(&self) -> Vec<Written> {
+        self.written().into_iter().filter(|written| written.path.ends_with("/scale")).collect()
+    }
+
+    pub(crate) fn replicas(&self, name: &str) -> i64 {
+        let object = self.get("deployments", "prod", name).expect("the Deployment is there");
+        object.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1)
+    }
+}
+
+impl State {
+    fn store(&mut self, type_: &'static str, place: Place, mut object: Value) -> Value {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.history.push((self.version, type_, place.clone(), object.clone()));
+        // What its last finalizer leaves is gone.
+        let deleting = object.pointer("/metadata/deletionTimestamp").is_some();
+        let held = object
+            .pointer("/metadata/finalizers")
+            .and_then(Value::as_array)
+            .is_some_and(|all| !all.is_empty());
+        if deleting && !held {
+            self.history.push((self.version, "DELETED", place.clone(), object.clone()));
+            self.objects.remove(&place);
+        } else {
+            self.objects.insert(place, object.clone());
+        }
+        object
+    }
+
+    fn remove(&mut self, place: &Place) {
+        let Some(mut object) = self.objects.get(place).cloned() else { return };
+        let held = object
+            .pointer("/metadata/finalizers")
+            .and_then(Value::as_array)
+            .is_some_and(|all| !all.is_empty());
+        if held {
+            object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            self.store("MODIFIED", place.clone(), object);
+            return;
+        }
+        self.version += 1;
+        self.objects.remove(place);
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.history.push((self.version, "DELETED", place.clone(), object));
+    }
+}
+
+fn text(json: &Value, at: &str) -> String {
+    json.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+async fn serve(
+    listener: TcpListener,
+    state: Arc<Mutex<State>>,
+    changes: broadcast::Sender<()>,
+    stop: CancellationToken,
+) {
+    loop {
+        let socket = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted.expect("a connection").0,
+        };
+        let (state, changes, stop) = (Arc::clone(&state), changes.clone(), stop.clone());
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let (state, changes) = (Arc::clone(&state), changes.clone());
+                async move { Ok::<_, Infallible>(answer(request, &state, &changes).await) }
+            });
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                _ = connection => {}
+            }
+        });
+    }
+}
+
+/// What a path names.
+struct Path {
+    plural: String,
+    namespace: String,
+    name: String,
+    subresource: String,
+}
+
+fn path(text: &str) -> Path {
+    let mut parts: Vec<&str> = text.trim_matches('/').split('/').collect();
+    // /api/v1/… or /apis/group/version/…
+    parts.drain(..if parts[0] == "api" { 2 } else { 3 });
+    let namespace =
+        if parts[0] == "namespaces" && parts.len() > 2 { parts.drain(..2).nth(1).unwrap() } else { "" };
+    let part = |index: usize| parts.get(index).copied().unwrap_or_default().to_owned();
+    Path { plural: part(0), namespace: namespace.to_owned(), name: part(1), subresource: part(2) }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    state: &Arc<Mutex<State>>,
+    changes: &broadcast::Sender<()>,
+) -> Response<Body> {
+    let path = path(request.uri().path());
+    let query: BTreeMap<String, String> = request
+        .uri()
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.replace("%3D", "=").replace("%2F", "/")))
+        .collect();
+    let (method, uri) = (request.method().clone(), request.uri().path().to_owned());
+    if method == Method::GET && query.contains_key("watch") {
+        return watch(path, &query, Arc::clone(state), changes.subscribe());
+    }
+    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let mut state = lock(state);
+    if method != Method::GET {
+        state.written.push(Written { method: method.clone(), path: uri, body: body.clone() });
+    }
+    let outcome = match method {
+        Method::GET if path.name.is_empty() => Ok(list(&state, &path, &query)),
+        Method::GET => read(&state, &path),
+        Method::POST => create(&mut state, &path, body),
+        Method::PUT => replace(&mut state, &path, body),
+        Method::PATCH => patch(&mut state, &path, &body),
+        _ => {
+            state.remove(&(path.plural, path.namespace, path.name));
+            Ok(json!({"kind": "Status", "status": "Success"}))
+        }
+    };
+    drop(state);
+    let _ = changes.send(());
+    match outcome {
+        Ok(json) => reply(StatusCode::OK, &json),
+        Err((code, reason)) => {
+            let status = json!({
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                "message": reason, "reason": reason, "code": code.as_u16(),
+            });
+            reply(code, &status)
+        }
+    }
+}
+
+fn reply(code: StatusCode, json: &Value) -> Response<Body> {
+    let body = Full::new(Bytes::from(json.to_string())).boxed();
+    Response::builder().status(code).header("content-type", "application/json").body(body).expect("an answer")
+}
+
+fn chosen(place: &Place, object: &Value, path: &Path, query: &BTreeMap<String, String>) -> bool {
+    let named = query.get("fieldSelector").and_then(|text| text.strip_prefix("metadata.name="));
+    let labels = query.get("labelSelector").map(|text| match text.split_once('=') {
+        Some((key, value)) => {
+            object.pointer("/metadata/labels").and_then(|all| all.get(key)) == Some(&json!(value))
+        }
+        None => object.pointer("/metadata/labels").and_then(|all| all.get(text)).is_some(),
+    });
+    place.0 == path.plural
+        && (path.namespace.is_empty() || place.1 == path.namespace)
+        && named.is_none_or(|name| place.2 == name)
+        && labels.unwrap_or(true)
+}
+
+fn list(state: &State, path: &Path, query: &BTreeMap<String, String>) -> Value {
+    let all = state.objects.iter().filter(|(place, object)| chosen(place, object, path, query));
+    let items: Vec<Value> = all.map(|(_, object)| object.clone()).collect();
+    json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": state.version.to_string()}, "items": items})
+}
+
+fn watch(
+    path: Path,
+    query: &BTreeMap<String, String>,
+    state: Arc<Mutex<State>>,
+    changes: broadcast::Receiver<()>,
+) -> Response<Body> {
+    let from: u64 = query.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let query = query.clone();
+    let stream = futures_util::stream::unfold((from, changes), move |(from, mut changes)| {
+        let lines: Vec<(u64, Value)> = lock(&state)
+            .history
+            .iter()
+            .filter(|(version, _, place, object)| *version > from && chosen(place, object, &path, &query))
+            .map(|(version, type_, _, object)| (*version, json!({"type": type_, "object": object})))
+            .collect();
+        async move {
+            let mut text = String::new();
+            let mut last = from;
+            for (version, line) in lines {
+                last = last.max(version);
+                text.push_str(&line.to_string());
+                text.push('\n');
+            }
+            if text.is_empty() && matches!(changes.recv().await, Err(broadcast::error::RecvError::Closed)) {
+                return None;
+            }
+            Some((Ok(Frame::data(Bytes::from(text))), (last, changes)))
+        }
+    });
+    let body = BodyExt::boxed(StreamBody::new(SyncStream(Mutex::new(Box::pin(stream)))));
+    Response::builder().header("content-type", "application/json").body(body).expect("an answer")
+}
+
+type Boxed = std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>;
+
+/// A stream that may be shared, since a boxed body must.
+struct SyncStream(Mutex<Boxed>);
+
+impl futures_util::Stream for SyncStream {
+    type Item = Result<Frame<Bytes>, Infallible>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll_next(context)
+    }
+}
+
+type Outcome = Result<Value, (StatusCode, &'static str)>;
+
+const MISSING: (StatusCode, &str) = (StatusCode::NOT_FOUND, "NotFound");
+const CONFLICT: (StatusCode, &str) = (StatusCode::CONFLICT, "Conflict");
+
+fn place(path: &Path) -> Place {
+    (path.plural.clone(), path.namespace.clone(), path.name.clone())
+}
+
+fn scale_of(object: &Value) -> Value {
+    json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": object["metadata"],
+        "spec": {"replicas": object["spec"]["replicas"]}, "status": {"replicas": object["status"]["replicas"]},
+    })
+}
+
+fn read(state: &State, path: &Path) -> Outcome {
+    let object = state.objects.get(&place(path)).cloned().ok_or(MISSING)?;
+    Ok(if path.subresource == "scale" { scale_of(&object) } else { object })
+}
+
+fn create(state: &mut State, path: &Path, mut body: Value) -> Outcome {
+    let name = text(&body, "/metadata/name");
+    let place = (path.plural.clone(), path.namespace.clone(), name.clone());
+    if state.objects.contains_key(&place) {
+        return Err((StatusCode::CONFLICT, "AlreadyExists"));
+    }
+    body["metadata"]["namespace"] = json!(path.namespace);
+    body["metadata"]["uid"] = json!(format!("{name}-{}", state.version));
+    Ok(state.store("ADDED", place, body))
+}
+
+fn replace(state: &mut State, path: &Path, body: Value) -> Outcome {
+    let place = place(path);
+    let known = state.objects.get(&place).ok_or(MISSING)?;
+    if text(&body, "/metadata/resourceVersion") != text(known, "/metadata/resourceVersion") {
+        return Err(CONFLICT);
+    }
+    Ok(state.store("MODIFIED", place, body))
+}
+
+fn patch(state: &mut State, path: &Path, patch: &Value) -> Outcome {
+    let place = place(path);
+    let mut object = state.objects.get(&place).cloned().ok_or(MISSING)?;
+    for field in ["resourceVersion", "uid"] {
+        let asked = patch.pointer(&format!("/metadata/{field}"));
+        if asked.is_some_and(|asked| Some(asked) != object["metadata"].get(field)) {
+            return Err(CONFLICT);
+        }
+    }
+    let mut patch = patch.clone();
+    match path.subresource.as_str() {
+        "scale" => patch = json!({"spec": {"replicas": patch["spec"]["replicas"]}}),
+        "status" => patch = json!({"status": patch["status"]}),
+        _ => {}
+    }
+    let before = object.clone();
+    merge(&mut object, &patch);
+    let same = before == object;
+    let object = if same { object } else { state.store("MODIFIED", place, object) };
+    Ok(if path.subresource == "scale" { scale_of(&object) } else { object })
+}
+
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (name, value) in fields {
+        if value.is_null() {
+            target.as_object_mut().expect("an object").remove(name);
+        } else {
+            merge(&mut target[name], value);
+        }
+    }
+}
