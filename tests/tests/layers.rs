@@ -13,6 +13,7 @@ const LEVELS: &[(&str, u8)] = &[
     ("tidegate-journal", 1),
     ("tidegate-manifest", 2),
     ("tidegate-report", 2),
+    ("tidegate-doctor", 2),
     ("tidegate-decide", 3),
     ("tidegate-sim", 3),
     ("tidegate-signals", 3),
@@ -37,6 +38,7 @@ const PURE: &[&str] = &[
     "tidegate-journal",
     "tidegate-manifest",
     "tidegate-report",
+    "tidegate-doctor",
     "tidegate-decide",
     "tidegate-sim",
 ];

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use tidegate_core::scale::Rule;
 use tidegate_manifest::crd;
 use tidegate_manifest::lint::RULES;
@@ -19,6 +19,7 @@ pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
         ("docs/reference/annotations.md", annotations()),
         ("docs/reference/kinds.md", kinds()),
         ("deploy/crds/keda.sh.yaml", crd::yaml()),
+        ("crates/signals/src/external/proto.rs", contract(root)?),
     ];
     let mut stale = Vec::new();
     for (path, text) in &documents {
@@ -40,6 +41,21 @@ pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
         bail!("stale: {}; run `cargo xtask codegen`", stale.join(", "));
     }
     Ok(())
+}
+
+/// The Rust of KEDA's contract with external scalers.
+fn contract(root: &Path) -> Result<String> {
+    let directory = root.join("crates/signals/proto");
+    let files = protox::compile(["externalscaler.proto"], [&directory])
+        .with_context(|| format!("cannot compile {}", directory.display()))?;
+    let made = tempfile::tempdir()?;
+    tonic_prost_build::configure()
+        .build_server(false)
+        .build_transport(false)
+        .out_dir(made.path())
+        .compile_fds(files)?;
+    let code = fs::read_to_string(made.path().join("externalscaler.rs"))?;
+    Ok(format!("// Made by `cargo xtask codegen` of proto/externalscaler.proto; edit that instead.\n{code}"))
 }
 
 const MADE: &str = "<!-- Made by `cargo xtask codegen`; edit the code instead. -->\n\n";

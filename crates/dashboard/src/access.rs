@@ -2,7 +2,8 @@
 //!
 //! Bound to loopback, whoever is on the machine may; but a web page elsewhere may not get at it through
 //! the visitor's browser with a name that resolves to 127.0.0.1, so the request must name a loopback
-//! host. Bound to anything else, every read needs the token. There are no writes.
+//! host. Bound to anything else, every read needs the token. The one write, a pushed number, needs its own
+//! everywhere ([`crate::push`]).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -85,7 +86,7 @@ fn is_loopback(authority: &Authority) -> bool {
         || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
@@ -99,7 +100,7 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 /// Compares without telling by its time how far two agree.
-fn same(a: &str, b: &str) -> bool {
+pub(crate) fn same(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 

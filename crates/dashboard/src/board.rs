@@ -212,6 +212,7 @@ impl Source for Board {
         if let Some(view) = known.fleet.targets.iter().find(|view| now && view.name == target) {
             why.trouble.clone_from(&view.trouble);
             why.replicas = Some(Counts::from(view));
+            why.signals.clone_from(&view.signals);
         }
         Ok(why)
     }

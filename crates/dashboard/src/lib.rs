@@ -14,6 +14,7 @@ pub mod history;
 pub mod model;
 mod page;
 mod prom;
+mod push;
 mod routes;
 mod serve;
 pub mod source;
@@ -21,5 +22,6 @@ pub mod why;
 
 pub use access::TOKEN_CHARS_MIN;
 pub use board::Board;
+pub use push::{Number, Push};
 pub use serve::{Config, Error, Running, serve};
 pub use source::Source;

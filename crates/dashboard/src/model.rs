@@ -23,8 +23,24 @@ pub struct Fleet {
     pub targets: Vec<TargetView>,
     /// What the GPUs held now cost an hour, where a price is known.
     pub cost_per_hour: Option<f64>,
+    /// The machine under it, where it is one machine.
+    pub machine: Option<MachineView>,
     /// What somebody should know: a refused edit and its reason, a sidecar that does not run.
     pub notes: Vec<Note>,
+}
+
+/// The machine, and what the running Tidegate may take of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MachineView {
+    /// Files it may have open.
+    pub open_files_max: Option<u64>,
+    /// Files it has open.
+    pub open_files: Option<u64>,
+    /// Where its journal is.
+    pub state_dir: String,
+    /// Bytes that are free there.
+    pub state_dir_free_bytes: Option<u64>,
 }
 
 /// A remark on the whole.
@@ -237,6 +253,8 @@ pub struct SignalView {
     pub state: SignalState,
     /// What it is or why it failed, in a sentence.
     pub text: String,
+    /// Since when it is in that state, in Unix seconds.
+    pub since_unix_s: Option<f64>,
 }
 
 /// How reading a signal went.
@@ -252,9 +270,20 @@ pub enum SignalState {
     Stale,
     /// The source failed.
     Error,
+    /// The value stays the same while requests come and go.
+    NotMoving,
 }
 
 impl SignalState {
+    /// Every one.
+    pub const ALL: [SignalState; 5] = [
+        SignalState::Found,
+        SignalState::Absent,
+        SignalState::Stale,
+        SignalState::Error,
+        SignalState::NotMoving,
+    ];
+
     /// The word.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -263,6 +292,7 @@ impl SignalState {
             SignalState::Absent => "absent",
             SignalState::Stale => "stale",
             SignalState::Error => "error",
+            SignalState::NotMoving => "not-moving",
         }
     }
 }

@@ -147,6 +147,7 @@ fn signals(registry: &mut Registry, fleet: &Fleet) {
     let value = gauges(registry, "signal_value", "The value last read; no series where there is none");
     let goal = gauges(registry, "signal_target", "What the value is held against");
     let found = gauges(registry, "signal_found", "1 where a signal has a value, 0 where it is lost");
+    let state = gauges(registry, "signal_state", "1 for the state a signal is in, 0 for the others");
     for target in &fleet.targets {
         for signal in &target.signals {
             let labels = || with(target, "signal", &signal.name);
@@ -156,7 +157,13 @@ fn signals(registry: &mut Registry, fleet: &Fleet) {
             if let Some(held_against) = signal.target {
                 set(&goal, labels(), held_against);
             }
-            set(&found, labels(), u32::from(signal.state == SignalState::Found));
+            let has_value = matches!(signal.state, SignalState::Found | SignalState::NotMoving);
+            set(&found, labels(), u32::from(has_value));
+            for one in SignalState::ALL {
+                let mut labels = labels();
+                labels.push(("state", one.name().to_owned()));
+                set(&state, labels, u32::from(signal.state == one));
+            }
         }
     }
 }

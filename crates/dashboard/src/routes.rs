@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Form, Path, Query, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Json, Redirect, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use maud::Markup;
@@ -18,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 use crate::access::{Access, Refused};
 use crate::history::COARSE_MAX;
 use crate::model::TargetView;
+use crate::push::{self, Push};
 use crate::source::Source;
 use crate::{assets, events, page, prom, why};
 
-/// Bytes of a body: only the login form has one.
+/// Bytes of a body: the login form and a pushed number have one.
 const BODY_BYTES_MAX: usize = 4 * 1024;
 
 /// What every answer says to browsers: nothing from elsewhere, no frames, no guessing of types.
@@ -41,12 +42,18 @@ pub(crate) struct App {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) stop: CancellationToken,
     pub(crate) viewers: Arc<Semaphore>,
+    pub(crate) push: Option<Push>,
     access: Access,
 }
 
-pub(crate) fn router(source: Arc<dyn Source>, access: Access, stop: CancellationToken) -> Router {
+pub(crate) fn router(
+    source: Arc<dyn Source>,
+    access: Access,
+    push: Option<Push>,
+    stop: CancellationToken,
+) -> Router {
     let viewers = Arc::new(Semaphore::new(events::VIEWERS_MAX));
-    let app = App { source, stop, viewers, access };
+    let app = App { source, stop, viewers, push, access };
     Router::new()
         .route("/", get(fleet_page))
         .route("/targets/{namespace}/{name}", get(target_page))
@@ -54,6 +61,8 @@ pub(crate) fn router(source: Arc<dyn Source>, access: Access, stop: Cancellation
         .route("/api/targets/{namespace}/{name}", get(target))
         .route("/api/targets/{namespace}/{name}/history", get(history))
         .route("/api/why/{namespace}/{name}", get(why))
+        .route("/api/v1/signals/{a}/{b}", post(push::push_default))
+        .route("/api/v1/signals/{a}/{b}/{c}", post(push::push))
         .route("/events", get(events::events))
         .route("/metrics", get(metrics))
         .route("/login", get(login_page).post(login))
@@ -73,7 +82,10 @@ pub(crate) fn router(source: Arc<dyn Source>, access: Access, stop: Cancellation
 async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     // Neither tells anything: a probe has no token, and the login page needs its looks.
-    let open = matches!(path, "/healthz" | "/login") || path.starts_with("/assets/");
+    let open = matches!(path, "/healthz" | "/login")
+        || path.starts_with("/assets/")
+        // It has a token of its own.
+        || path.starts_with("/api/v1/signals/");
     let mut response = match app.access.check(request.uri(), request.headers()) {
         Err(Refused::Host) => refuse_host(),
         Err(Refused::Token) if !open => refuse_token(path),
@@ -87,7 +99,7 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
     response
 }
 
-fn error(status: StatusCode, message: &str) -> Response {
+pub(crate) fn error(status: StatusCode, message: &str) -> Response {
     (status, Json(json!({ "error": message }))).into_response()
 }
 

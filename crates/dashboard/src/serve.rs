@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, TOKEN_CHARS_MIN};
+use crate::push::Push;
 use crate::routes;
 use crate::source::Source;
 
@@ -50,6 +51,8 @@ pub struct Config {
     pub token: Option<String>,
     /// TLS, if connections are to be encrypted.
     pub tls: Option<Arc<ServerConfig>>,
+    /// Who takes pushed signals; nobody if `None`.
+    pub push: Option<Push>,
 }
 
 /// Why there is no listener.
@@ -97,13 +100,13 @@ impl Running {
 /// # Errors
 /// When the address cannot be had, or is open to others and there is no token.
 pub async fn serve(config: Config, source: Arc<dyn Source>) -> Result<Running, Error> {
-    let Config { addr, token, tls } = config;
+    let Config { addr, token, tls, push } = config;
     let access = Access::of(addr, token).ok_or(Error::Token { addr })?;
     let bind = |said| Error::Bind { addr, said };
     let listener = TcpListener::bind(addr).await.map_err(bind)?;
     let addr = listener.local_addr().map_err(bind)?;
     let stop = CancellationToken::new();
-    let router = routes::router(source, access, stop.clone());
+    let router = routes::router(source, access, push, stop.clone());
     let acceptor = tls.map(TlsAcceptor::from);
     let task = tokio::spawn(accept(listener, router, acceptor, stop.clone()));
     Ok(Running { addr, stop, task })

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::scale::{Because, Decision, Rule};
 
 use crate::decision::{DecisionView, Made};
-use crate::model::TargetView;
+use crate::model::{SignalView, TargetView};
 
 /// One screen about one target at one time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub struct Why {
     pub trouble: Option<String>,
     /// Replicas ready, starting, draining and pending; only for the present.
     pub replicas: Option<Counts>,
+    /// Its signals and whether each can be trusted; only for the present.
+    pub signals: Vec<SignalView>,
 }
 
 /// Replicas by state.
@@ -91,6 +93,7 @@ pub fn explain(made: &Made, changed: Option<&Made>, at_unix_s: f64, from: &str) 
         levers: levers(&made.decision),
         trouble: None,
         replicas: None,
+        signals: Vec::new(),
     }
 }
 

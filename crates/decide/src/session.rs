@@ -10,11 +10,11 @@ use tidegate_core::scale::decision::Decision;
 use tidegate_core::scale::spec::{Kind, Life, Metric};
 use tidegate_core::scale::{Action, Event, Fleet, Reading, Spec, SpecError, State};
 use tidegate_core::time::Time;
+use tidegate_journal::{Control, Recorder};
 use tidegate_manifest::Target;
 use tidegate_manifest::formula::ExprLang;
 use tidegate_manifest::lower::CronSignal;
 
-use crate::control::{Control, Recorder};
 use crate::observation::{LineError, Observation, refuse};
 
 /// Why a line gave no decision.

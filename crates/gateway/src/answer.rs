@@ -1,12 +1,13 @@
 //! What clients get when it is not an engine that answers: errors in OpenAI's shape.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::StatusCode;
 use tidegate_core::route::Refusal;
 use tidegate_core::time::Span;
 
+use crate::framing::{Fields, decimal, request};
 use crate::outgoing::Out;
+use crate::reply::Reply;
 use crate::request::ScanError;
 use crate::sse::{Broken, Dialect};
 
@@ -106,6 +107,19 @@ impl Problem {
         )
     }
 
+    /// Bytes that are no request; the connection ends with this answer.
+    pub(crate) fn unreadable(error: request::Error) -> Self {
+        let (status, code) = match error {
+            request::Error::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large"),
+            _ => (StatusCode::BAD_REQUEST, "invalid_request"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+
+    pub(crate) fn misfit() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_body", "the chunks of the body do not fit together")
+    }
+
     pub(crate) fn body_stalled() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "body_stalled", "the body stopped coming before it was over")
     }
@@ -181,23 +195,21 @@ impl Problem {
         error_event(dialect, &self.json())
     }
 
-    pub(crate) fn response(&self) -> Response<Out> {
-        let mut response = Response::new(Out::full(self.json()));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    pub(crate) fn reply(&self) -> Reply {
+        let mut fields = Fields::with_room(256);
+        fields.push(b"content-type", b"application/json");
         if let Some(wait) = self.retry_after {
             // Whole seconds, rounded up: an early return is a refused one.
             let seconds = wait.as_secs_f64().ceil().clamp(1.0, 86_400.0);
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds as u64));
+            fields.push(b"retry-after", decimal(seconds as u64, &mut [0; 20]));
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            fields.push(b"www-authenticate", b"Bearer");
         }
         if let Some(allow) = self.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
+            fields.push(b"allow", allow.as_bytes());
         }
-        response
+        Reply::new(self.status, fields, Out::full(self.json()))
     }
 }
 
@@ -223,14 +235,8 @@ pub(crate) fn error_event(dialect: Dialect, json: &[u8]) -> Bytes {
 }
 
 /// An answer of our own with a body.
-pub(crate) fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Response<Out> {
-    let mut response = Response::new(Out::full(body.into()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
-}
-
-/// Says that the connection is over after this answer.
-pub(crate) fn closing(mut response: Response<Out>) -> Response<Out> {
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    response
+pub(crate) fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+    let mut fields = Fields::default();
+    fields.push(b"content-type", content_type.as_bytes());
+    Reply::new(StatusCode::OK, fields, Out::full(body.into()))
 }

@@ -4,7 +4,7 @@
 //! requests goes through their channels; what it says of demand goes out after the lock is given back, in the
 //! order in which it was said: a zero that overtook a one would leave a request waiting for nobody.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,6 +48,22 @@ pub(crate) enum Fate {
     Held(Hold),
 }
 
+/// What of a request stays the same wherever it is sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) request: RequestId,
+    pub(crate) target: TargetId,
+    pub(crate) priority: Priority,
+    pub(crate) prompt_tokens: u32,
+}
+
+impl Claim {
+    pub(crate) fn of(arrival: &Arrival) -> Self {
+        let Arrival { request, target, priority, prompt_tokens, .. } = *arrival;
+        Claim { request, target, priority, prompt_tokens }
+    }
+}
+
 /// A request's place in the line.
 #[derive(Debug)]
 pub(crate) struct Hold {
@@ -65,6 +81,8 @@ pub struct Held {
     pub since: Time,
     /// How important it is.
     pub priority: Priority,
+    /// Tokens of its prompt, as the gateway estimated them.
+    pub prompt_tokens: u32,
     /// Whether it waits for a first replica, rather than for a busy one.
     pub cold: bool,
     /// How long it was expected to wait when it came, where that was known.
@@ -82,9 +100,9 @@ struct Inner {
     actions: Vec<Action>,
     /// In order of arrival, which is the order pages show them in.
     waiters: BTreeMap<RequestId, Waiter>,
-    endpoints: HashMap<EndpointId, Arc<Endpoint>>,
-    drains: HashMap<EndpointId, Vec<oneshot::Sender<()>>>,
-    targets: HashMap<TargetId, (Arc<str>, Arc<Stats>)>,
+    endpoints: BTreeMap<EndpointId, Arc<Endpoint>>,
+    drains: BTreeMap<EndpointId, Vec<oneshot::Sender<()>>>,
+    targets: BTreeMap<TargetId, (Arc<str>, Arc<Stats>)>,
     next_endpoint: u32,
     next_target: u32,
     /// When the timer task wakes next; `None` when it waits for a call.
@@ -109,9 +127,9 @@ impl Desk {
                 router: Router::new(clock.now()),
                 actions: Vec::new(),
                 waiters: BTreeMap::new(),
-                endpoints: HashMap::new(),
-                drains: HashMap::new(),
-                targets: HashMap::new(),
+                endpoints: BTreeMap::new(),
+                drains: BTreeMap::new(),
+                targets: BTreeMap::new(),
                 next_endpoint: 0,
                 next_target: 0,
                 armed: None,
@@ -135,24 +153,17 @@ impl Desk {
 
     /// A request arrived, just now.
     pub(crate) fn arrive(&self, arrival: Arrival, now: Time) -> Fate {
-        let (request, target, priority) = (arrival.request, arrival.target, arrival.priority);
-        self.place(request, target, priority, Event::Arrive(arrival), now)
+        self.place(Claim::of(&arrival), Event::Arrive(arrival), now)
     }
 
     /// The endpoint failed before the first byte: where to now?
-    pub(crate) fn retry(&self, request: RequestId, target: TargetId, priority: Priority) -> Fate {
-        let event = Event::Finish { request, outcome: Outcome::Retry };
-        self.place(request, target, priority, event, self.clock.now())
+    pub(crate) fn retry(&self, claim: Claim) -> Fate {
+        let event = Event::Finish { request: claim.request, outcome: Outcome::Retry };
+        self.place(claim, event, self.clock.now())
     }
 
-    fn place(
-        &self,
-        request: RequestId,
-        target: TargetId,
-        priority: Priority,
-        event: Event,
-        now: Time,
-    ) -> Fate {
+    fn place(&self, claim: Claim, event: Event, now: Time) -> Fate {
+        let Claim { request, target, priority, prompt_tokens } = claim;
         let mut inner = self.lock();
         let mut own = None;
         inner.step(now, event, Some(request), &mut own, &self.outbox);
@@ -160,7 +171,7 @@ impl Desk {
             Some(Own::Done(verdict)) => Fate::Done(verdict),
             Some(Own::Hold { expected, cold }) => {
                 let (tell, verdict) = oneshot::channel();
-                let held = Held { request, since: now, priority, cold, expected };
+                let held = Held { request, since: now, priority, prompt_tokens, cold, expected };
                 inner.waiters.insert(request, Waiter { target, tell, held });
                 Fate::Held(Hold { expected, cold, verdict })
             }

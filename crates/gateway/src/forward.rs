@@ -9,20 +9,20 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
-use http::request::Parts;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::StatusCode;
 use tidegate_core::route::Outcome;
-use tidegate_core::time::Span;
 
 use crate::answer::Problem;
 use crate::desk::{Endpoint, Verdict};
-use crate::framing::Head;
+use crate::framing::answer::{Head, Kind};
+use crate::framing::decimal;
 use crate::kept::{Kept, Stop};
 use crate::live::{Account, Begun, Live};
 use crate::outgoing::Out;
-use crate::request::who;
+use crate::reply::Reply;
+use crate::request::asked::Asked;
 use crate::sse::{self, Dialect, Usage, Watcher};
+use crate::told::Told;
 use crate::upstream::{Lost, Upstream};
 use crate::wheel::Timer;
 use crate::worker::Worker;
@@ -30,12 +30,6 @@ use crate::worker::Worker;
 /// An answer in JSON of up to this much is read whole before its first byte goes out, so that a replica that
 /// dies in the middle of it costs the client nothing. 1 MiB is an answer of 200,000 tokens.
 const WHOLE_BYTES_MAX: usize = 1 << 20;
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-tidegate-request-id");
-const COLD_START: HeaderName = HeaderName::from_static("x-tidegate-cold-start");
-const EXPECTED_WAIT: HeaderName = HeaderName::from_static("x-tidegate-expected-wait-s");
-const REPLICA: HeaderName = HeaderName::from_static("x-tidegate-replica");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// How far a request has come, for who decides whether its client should get headers already.
 #[derive(Debug, Default)]
@@ -46,45 +40,12 @@ pub(crate) struct Progress {
     pub(crate) streaming: Cell<bool>,
 }
 
-/// What clients are told of a request in headers.
-#[derive(Clone)]
-pub(crate) struct Told {
-    pub(crate) id: HeaderValue,
-    pub(crate) cold: bool,
-    pub(crate) expected: Option<Span>,
-    pub(crate) held: bool,
-}
-
-impl Told {
-    /// A request had to wait.
-    pub(crate) fn hold(&mut self, expected: Option<Span>, cold: bool) {
-        self.cold |= cold;
-        self.held = true;
-        self.expected = expected;
-    }
-
-    pub(crate) fn write(&self, headers: &mut http::HeaderMap, replica: Option<&HeaderValue>) {
-        headers.insert(REQUEST_ID, self.id.clone());
-        headers.insert(COLD_START, HeaderValue::from_static(if self.cold { "true" } else { "false" }));
-        let wait = match self.expected {
-            _ if !self.held => HeaderValue::from_static("0"),
-            Some(span) => HeaderValue::try_from(format!("{:.1}", span.as_secs_f64()))
-                .unwrap_or(HeaderValue::from_static("unknown")),
-            None => HeaderValue::from_static("unknown"),
-        };
-        headers.insert(EXPECTED_WAIT, wait);
-        if let Some(replica) = replica {
-            headers.insert(REPLICA, replica.clone());
-        }
-    }
-}
-
 /// A request that was let in.
 pub(crate) struct Job {
     pub(crate) worker: Rc<Worker>,
     pub(crate) account: Account,
     pub(crate) target: Arc<str>,
-    pub(crate) head: Parts,
+    pub(crate) asked: Asked,
     pub(crate) kept: Kept,
     pub(crate) dialect: Dialect,
     pub(crate) told: Told,
@@ -104,7 +65,7 @@ enum Miss {
 }
 
 /// Brings a request to its answer, or to the beginning of one.
-pub(crate) async fn run(mut job: Job) -> Response<Out> {
+pub(crate) async fn run(mut job: Box<Job>) -> Reply {
     loop {
         let endpoint = match job.place().await {
             Ok(Verdict::Go(endpoint)) => endpoint,
@@ -172,10 +133,10 @@ impl Job {
         }
     }
 
-    fn problem(&self, problem: &Problem) -> Response<Out> {
-        let mut response = problem.response();
-        self.told.write(response.headers_mut(), None);
-        response
+    fn problem(&self, problem: &Problem) -> Reply {
+        let mut reply = problem.reply();
+        self.told.write(&mut reply.fields, None);
+        reply
     }
 
     async fn attempt(&mut self, endpoint: &Endpoint) -> Result<Answer, Miss> {
@@ -212,19 +173,17 @@ impl Job {
 
     /// The request's head as the engine gets it.
     fn write_head(&self, out: &mut Vec<u8>, endpoint: &Endpoint) {
-        let head = &self.head;
-        out.extend_from_slice(head.method.as_str().as_bytes());
+        let asked = &self.asked;
+        out.extend_from_slice(asked.method.as_str().as_bytes());
         out.push(b' ');
-        out.extend_from_slice(head.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes());
+        out.extend_from_slice(asked.target.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        who::write_headers(&head.headers, out);
-        if !head.headers.contains_key(HOST) {
-            // HTTP/2 has it in the address.
-            let host = head.uri.authority().map_or("tidegate", |authority| authority.as_str());
-            line(out, b"host", host.as_bytes());
+        out.extend_from_slice(asked.fields.as_bytes());
+        if !asked.has_host {
+            out.extend_from_slice(b"host: tidegate\r\n");
         }
-        if !head.headers.contains_key(&X_REQUEST_ID) {
-            line(out, b"x-request-id", self.told.id.as_bytes());
+        if !asked.has_id {
+            line(out, b"x-request-id", self.told.id());
         }
         if let Some(authorization) = &endpoint.authorization {
             line(out, b"authorization", authorization.as_bytes());
@@ -240,12 +199,11 @@ impl Job {
     }
 
     /// Reads as much of an answer as must be there before the client may see any of it.
-    async fn read(&mut self, head: Head, upstream: Upstream, late: &mut Timer) -> Result<Answer, Miss> {
+    async fn read(&mut self, head: Head, upstream: Box<Upstream>, late: &mut Timer) -> Result<Answer, Miss> {
         use StatusCode as S;
         if matches!(head.status, S::BAD_GATEWAY | S::SERVICE_UNAVAILABLE | S::GATEWAY_TIMEOUT) {
             return Err(Miss::Retry);
         }
-        let kind = head.headers.get(CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
         let begun = Begun {
             upstream,
             first: Vec::new(),
@@ -254,14 +212,14 @@ impl Job {
             status: head.status.as_u16(),
             length: head.body.length(),
         };
-        if kind.starts_with(b"text/event-stream") {
-            self.progress.streaming.set(true);
-            let begun = first_event(begun, late).await?;
-            Ok(Answer::Begun { head, begun: Box::new(begun) })
-        } else if kind.starts_with(b"application/json") || !head.status.is_success() {
-            self.whole(head, begun, late).await
-        } else {
-            Ok(Answer::Begun { head, begun: Box::new(begun) })
+        match head.kind {
+            Kind::Events => {
+                self.progress.streaming.set(true);
+                let begun = first_event(begun, late).await?;
+                Ok(Answer::Begun { head, begun: Box::new(begun) })
+            }
+            Kind::Other if head.status.is_success() => Ok(Answer::Begun { head, begun: Box::new(begun) }),
+            Kind::Json | Kind::Other => self.whole(head, begun, late).await,
         }
     }
 
@@ -288,8 +246,8 @@ impl Job {
     }
 
     /// The answer as the client gets it.
-    fn answer(mut self, answer: Answer, endpoint: &Arc<Endpoint>) -> Response<Out> {
-        let (head, out) = match answer {
+    fn answer(mut self: Box<Self>, answer: Answer, endpoint: &Arc<Endpoint>) -> Reply {
+        let (head, body) = match answer {
             Answer::Whole { head, body, usage } => {
                 let outcome = if head.status.is_server_error() {
                     Outcome::Failed
@@ -307,15 +265,13 @@ impl Job {
                 (head, Out::Live(Box::new(live)))
             }
         };
-        let mut response = Response::new(out);
-        *response.status_mut() = head.status;
-        *response.headers_mut() = head.headers;
-        self.told.write(response.headers_mut(), Some(&endpoint.header));
-        response
+        let mut fields = head.fields;
+        self.told.write(&mut fields, Some(&endpoint.header));
+        Reply { status: head.status, fields, has_date: head.has_date, body }
     }
 }
 
-async fn connect(worker: &Worker, endpoint: &Endpoint) -> Result<Upstream, Miss> {
+async fn connect(worker: &Worker, endpoint: &Endpoint) -> Result<Box<Upstream>, Miss> {
     let mut limit = worker.wheel.after(worker.times().connect);
     let mut connecting = pin!(Upstream::connect(endpoint.addr));
     poll_fn(|cx| {
@@ -365,18 +321,4 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-/// A number's digits, without the machinery of formatting: it is needed twice a request.
-fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        // A digit is below ten.
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return &digits[at..];
-        }
-    }
 }

@@ -2,16 +2,14 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http_body::{Body, Frame};
-use hyper::body::Incoming;
 
 use crate::answer::Problem;
-use crate::kept::{Allowance, KEPT_BYTES_MAX, Kept, Source, Stop};
+use crate::inbound::Inbound;
+use crate::kept::{Allowance, KEPT_BYTES_MAX, Kept, Source};
 use crate::request::{Scan, ScanError, Scanner, form, scan};
 
 /// A body of up to this much is read whole before anything is decided: one or two reads of a socket, and all
@@ -29,53 +27,40 @@ pub(crate) struct Opened {
     pub(crate) prefix: Option<u64>,
 }
 
-/// Why there is no request in a body. The rest of it, where some may come, is given back to be thrown away.
-pub(crate) struct Unread {
-    pub(crate) problem: Box<Problem>,
-    pub(crate) rest: Option<Incoming>,
-}
-
 /// Reads a body until its model is known: all of it where it is short.
 pub(crate) async fn open(
-    mut incoming: Incoming,
+    mut inbound: Inbound,
     is_form: bool,
     may: Allowance<'_>,
-) -> Result<Opened, Unread> {
-    let hint = incoming.size_hint().exact();
-    if hint.is_some_and(|length| length > may.body_max) {
-        return Err(Unread { problem: Box::new(Problem::too_large(may.body_max)), rest: Some(incoming) });
+) -> Result<Opened, Box<Problem>> {
+    if inbound.left().is_some_and(|length| length > may.body_max) {
+        return Err(Problem::too_large(may.body_max).into());
     }
     // Nearly every body is here already, in the packet that brought the head.
-    let first = match poll_now(&mut incoming).await {
-        Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-        Some(Err(_)) => return Err(Unread { problem: Box::new(Problem::body_stalled()), rest: None }),
-        None => Bytes::new(),
-    };
-    if incoming.is_end_stream() && (first.len() as u64) < COUNTED_BYTES_MIN {
+    let first = poll_fn(|cx| match inbound.poll_data(cx) {
+        Poll::Ready(data) => Poll::Ready(data),
+        Poll::Pending => Poll::Ready(Ok(None)),
+    })
+    .await
+    .map_err(|stop| stop.problem(may.body_max))?
+    .unwrap_or_default();
+    if inbound.is_over() && (first.len() as u64) < COUNTED_BYTES_MIN {
         let scan = scan_whole(&first, is_form).map_err(unreadable)?;
         let prefix = prefix(&first, &scan);
         return Ok(Opened { kept: Kept::Whole(first), scan, prefix });
     }
-    read_more(incoming, first, is_form, may).await
-}
-
-async fn poll_now(incoming: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
-    poll_fn(|cx| match Pin::new(&mut *incoming).poll_frame(cx) {
-        Poll::Ready(frame) => Poll::Ready(frame),
-        Poll::Pending => Poll::Ready(Some(Ok(Frame::data(Bytes::new())))),
-    })
-    .await
+    read_more(inbound, first, is_form, may).await
 }
 
 async fn read_more(
-    incoming: Incoming,
+    inbound: Inbound,
     first: Bytes,
     is_form: bool,
     may: Allowance<'_>,
-) -> Result<Opened, Unread> {
-    let mut source = Source::new(incoming, &first, &may);
+) -> Result<Opened, Box<Problem>> {
+    let mut source = Source::new(inbound, &first, &may);
     if !source.count(first.len() as u64) {
-        return Err(Unread { problem: Box::new(Problem::no_memory()), rest: take_rest(source) });
+        return Err(Problem::no_memory().into());
     }
     let mut reader = Reader::new(is_form);
     let mut fed = reader.feed(&first);
@@ -83,24 +68,14 @@ async fn read_more(
         source.parts.push(first);
     }
     loop {
-        if let Err(error) = fed {
-            return Err(Unread { problem: Box::new(Problem::body(error)), rest: take_rest(source) });
-        }
+        fed.map_err(unreadable)?;
         if source.bytes > WHOLE_BYTES_MAX && reader.has_model() {
             break;
         }
-        match poll_fn(|cx| source.poll_next(cx)).await {
-            Ok(Some(part)) => {
-                fed = reader.feed(&part);
-                source.parts.push(part);
-            }
-            Ok(None) => break,
-            Err(stop) => {
-                let over = matches!(stop, Stop::Gone | Stop::Stalled);
-                let rest = if over { None } else { take_rest(source) };
-                return Err(Unread { problem: Box::new(stop.problem(may.body_max)), rest });
-            }
-        }
+        let next = poll_fn(|cx| source.poll_next(cx)).await;
+        let Some(part) = next.map_err(|stop| stop.problem(may.body_max))? else { break };
+        fed = reader.feed(&part);
+        source.parts.push(part);
     }
     if !source.over {
         let scan = reader.so_far();
@@ -112,7 +87,7 @@ async fn read_more(
 }
 
 /// The body is over: checked as a whole where it is short, and kept in the pieces it came in.
-fn whole(source: Source, reader: Reader) -> Result<Opened, Unread> {
+fn whole(source: Source, reader: Reader) -> Result<Opened, Box<Problem>> {
     let joined = if source.bytes <= WHOLE_BYTES_MAX { source.parts.concat() } else { Vec::new() };
     if matches!(reader, Reader::Json(_)) && std::str::from_utf8(&joined).is_err() {
         return Err(unreadable(ScanError::NotUtf8));
@@ -123,13 +98,8 @@ fn whole(source: Source, reader: Reader) -> Result<Opened, Unread> {
     Ok(Opened { kept: Kept::Part(Rc::new(RefCell::new(source))), scan, prefix })
 }
 
-fn unreadable(error: ScanError) -> Unread {
-    Unread { problem: Box::new(Problem::body(error)), rest: None }
-}
-
-/// What is left of the client's body, to be thrown away.
-fn take_rest(mut source: Source) -> Option<Incoming> {
-    source.incoming.take()
+fn unreadable(error: ScanError) -> Box<Problem> {
+    Problem::body(error).into()
 }
 
 /// Looks for the model in whatever kind of body it is.

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +9,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::Body;
-use hyper::body::Incoming;
 
 use crate::answer::Problem;
+use crate::inbound::Inbound;
 use crate::wheel::{Timer, Wheel};
 
 /// A body is kept for a second try up to this much: 250,000 tokens of text. What is longer still is sent
@@ -51,7 +49,9 @@ pub(crate) enum Stop {
     TooLarge,
     NoMemory,
     Stalled,
-    /// The client left, or sent what is no HTTP.
+    /// Its chunks do not fit together.
+    Misfit,
+    /// The client left.
     Gone,
 }
 
@@ -60,6 +60,7 @@ impl Stop {
         match self {
             Stop::TooLarge => Problem::too_large(body_max),
             Stop::NoMemory => Problem::no_memory(),
+            Stop::Misfit => Problem::misfit(),
             Stop::Stalled | Stop::Gone => Problem::body_stalled(),
         }
     }
@@ -84,8 +85,7 @@ pub(crate) enum Kept {
 
 /// Where a body comes from, and what has come.
 pub(crate) struct Source {
-    /// `None` once it was given away.
-    pub(crate) incoming: Option<Incoming>,
+    pub(crate) inbound: Option<Inbound>,
     /// Its length, where the client said so.
     length: Option<u64>,
     pub(crate) parts: Vec<Bytes>,
@@ -103,11 +103,11 @@ pub(crate) struct Source {
 
 impl Source {
     /// A body whose beginning has come; the beginning is not yet counted or kept.
-    pub(crate) fn new(incoming: Incoming, first: &Bytes, may: &Allowance<'_>) -> Self {
+    pub(crate) fn new(inbound: Inbound, first: &Bytes, may: &Allowance<'_>) -> Self {
         Source {
-            over: incoming.is_end_stream(),
-            length: incoming.size_hint().exact().map(|left| left + first.len() as u64),
-            incoming: Some(incoming),
+            over: inbound.is_over(),
+            length: inbound.left().map(|left| left + first.len() as u64),
+            inbound: Some(inbound),
             bytes: first.len() as u64,
             parts: Vec::new(),
             forgotten: false,
@@ -145,16 +145,15 @@ impl Source {
             if self.over {
                 return Poll::Ready(Ok(None));
             }
-            let Some(incoming) = &mut self.incoming else {
+            let Some(inbound) = &mut self.inbound else {
                 self.over = true;
                 continue;
             };
-            match Pin::new(&mut *incoming).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
+            match inbound.poll_data(cx) {
+                Poll::Ready(Ok(Some(data))) => {
                     self.timer.reset(self.idle);
-                    let Ok(data) = frame.into_data() else { continue };
                     self.bytes += data.len() as u64;
-                    self.over = incoming.is_end_stream();
+                    self.over = inbound.is_over();
                     if self.bytes > self.max {
                         self.stop = Some(Stop::TooLarge);
                     } else if !self.forgotten && !self.count(data.len() as u64) {
@@ -163,8 +162,8 @@ impl Source {
                         return Poll::Ready(Ok(Some(data)));
                     }
                 }
-                Poll::Ready(Some(Err(_))) => self.stop = Some(Stop::Gone),
-                Poll::Ready(None) => self.over = true,
+                Poll::Ready(Err(stop)) => self.stop = Some(stop),
+                Poll::Ready(Ok(None)) => self.over = true,
                 Poll::Pending => {
                     ready!(self.timer.poll_due(cx));
                     self.stop = Some(Stop::Stalled);

@@ -5,12 +5,13 @@
 //! microseconds.
 //!
 //! The rooms, in the order a request passes through them:
-//! - `serve`: threads, listeners, connections; `io`: a client's socket and its time limits;
-//! - `service`: from head to answer; [`request`]: what a request is; `incoming`, `kept`: its body;
+//! - `serve`: threads, listeners; `http1`, `wire`: a client's connection; `http2`, `io`: the same over HTTP/2;
+//! - [`framing`]: HTTP/1 as bytes, towards both sides; `outbox`: what is to be written to a socket;
+//! - `service`: from head to answer; [`request`]: what a request is; `inbound`, `incoming`, `kept`: its body;
 //! - `desk`: the machine and who waits for its word; `ticket`: one request's standing with it;
-//! - `forward`: attempts, retries; `upstream`, [`framing`], `pool`: connections to replicas;
+//! - `forward`: attempts, retries; `upstream`, `pool`: connections to replicas;
 //! - `live`: an answer on its way; [`sse`]: what is looked at in it; `outgoing`: bodies clients get;
-//! - `answer`: errors in OpenAI's shape;
+//! - `reply`, `told`, `answer`: heads clients get, and errors in OpenAI's shape;
 //! - `stats`, `metrics`, `view`: what is counted, and who sees it.
 //!
 //! Headers a client may send: `x-tidegate-priority: high|normal|low`, `x-tidegate-tenant` (without API keys),
@@ -25,14 +26,19 @@ mod desk;
 mod forward;
 pub mod framing;
 mod gateway;
+mod http1;
+mod http2;
+mod inbound;
 mod incoming;
 mod io;
 mod kept;
 pub mod keys;
 mod live;
 mod metrics;
+mod outbox;
 mod outgoing;
 mod pool;
+mod reply;
 pub mod request;
 mod serve;
 mod service;
@@ -41,9 +47,11 @@ mod stats;
 mod table;
 mod ticket;
 pub mod tls;
+mod told;
 mod upstream;
 mod view;
 pub mod wheel;
+mod wire;
 mod worker;
 
 pub use clock::Clock;

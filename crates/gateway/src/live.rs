@@ -71,7 +71,7 @@ pub(crate) struct Live {
     pub(crate) endpoint: EndpointId,
     pub(crate) account: Account,
     /// `None` once the answer is over.
-    upstream: Option<Upstream>,
+    upstream: Option<Box<Upstream>>,
     /// Read before the client got its headers.
     first: std::vec::IntoIter<Bytes>,
     watcher: Option<Watcher>,
@@ -86,7 +86,7 @@ pub(crate) struct Live {
 
 /// An answer whose beginning was read.
 pub(crate) struct Begun {
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: Box<Upstream>,
     pub(crate) first: Vec<Bytes>,
     pub(crate) watcher: Option<Watcher>,
     pub(crate) dialect: Dialect,

@@ -1,6 +1,6 @@
 //! The connections to replicas that one thread keeps open.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tidegate_core::route::EndpointId;
@@ -15,13 +15,14 @@ const IDLE_AGE_MAX: Duration = Duration::from_secs(4);
 
 /// The idle connections of one thread.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "a connection goes in and out with every request: 200 bytes each time")]
 pub(crate) struct Pool {
-    idle: HashMap<EndpointId, Vec<Upstream>>,
+    idle: BTreeMap<EndpointId, Vec<Box<Upstream>>>,
 }
 
 impl Pool {
     /// The connection used last, if it is still good.
-    pub(crate) fn take(&mut self, endpoint: EndpointId, now: Instant) -> Option<Upstream> {
+    pub(crate) fn take(&mut self, endpoint: EndpointId, now: Instant) -> Option<Box<Upstream>> {
         let idle = self.idle.get_mut(&endpoint)?;
         while let Some(mut upstream) = idle.pop() {
             if now.saturating_duration_since(upstream.idle_since) < IDLE_AGE_MAX && upstream.is_reusable() {
@@ -33,7 +34,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose answer was read to its end; any other is closed.
-    pub(crate) fn put(&mut self, endpoint: EndpointId, mut upstream: Upstream, now: Instant) {
+    pub(crate) fn put(&mut self, endpoint: EndpointId, mut upstream: Box<Upstream>, now: Instant) {
         if upstream.is_over() {
             let idle = self.idle.entry(endpoint).or_default();
             if idle.len() < IDLE_MAX {

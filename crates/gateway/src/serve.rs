@@ -4,8 +4,6 @@
 //! engines: nothing of a request ever crosses threads but its word with the machine. The kernel spreads
 //! connections over the listeners (`SO_REUSEPORT`).
 
-use std::convert::Infallible;
-use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -14,29 +12,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
-use futures_util::future::{LocalBoxFuture, Map};
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::Service;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
-use crate::io::{ClientIo, HeadTimer, Seen};
-use crate::outgoing::Out;
-use crate::service;
+use crate::wire::Stream;
 use crate::worker::{Shared, Worker};
+use crate::{http1, http2};
 
 /// Connections the kernel keeps for us while we are busy: as many as it allows by default.
 const BACKLOG: i32 = 4096;
-/// Bytes hyper buffers of one connection, either way.
-const BUF_MAX: usize = 128 << 10;
-/// Streams of one HTTP/2 connection at once.
-const H2_STREAMS_MAX: u32 = 256;
 
 /// Opens as many listeners on one address as there are threads.
 ///
@@ -88,8 +74,13 @@ impl Stop {
         self.told.notify_waiters();
     }
 
-    fn is_asked(&self) -> bool {
+    pub(crate) fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Acquire)
+    }
+
+    /// Ends when no new requests are to be taken.
+    pub(crate) async fn asked(&self) {
+        self.wait(&self.asked).await;
     }
 
     async fn wait(&self, which: &AtomicBool) {
@@ -125,7 +116,7 @@ pub(crate) fn run(
         }
         tokio::select! {
             () = accept(&worker, &listener, stop) => {}
-            () = stop.wait(&stop.asked) => {}
+            () = stop.asked() => {}
         }
         drop(listener);
         // Connections of this thread end by themselves; the last one to do so lets go of the worker.
@@ -179,7 +170,7 @@ async fn accept(worker: &Rc<Worker>, listener: &TcpListener, stop: &Arc<Stop>) {
 async fn connection(worker: Rc<Worker>, stream: TcpStream, stop: Arc<Stop>) {
     let open = Open(worker.clone());
     match worker.shared.config.tls.clone() {
-        None => http1(&worker, stream, &stop).await,
+        None => http1::serve(&worker, Stream::Plain(stream), &stop).await,
         // Boxed: its 3 KB would otherwise be part of every plain connection.
         Some(config) => Box::pin(secure(&worker, stream, config, &stop)).await,
     }
@@ -191,9 +182,9 @@ async fn secure(worker: &Rc<Worker>, stream: TcpStream, config: Arc<rustls::Serv
     // A handshake that trickles is a slow-loris too.
     let Ok(Ok(stream)) = tokio::time::timeout(worker.times().header, handshake).await else { return };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http2(worker, stream, stop).await;
+        http2::serve(worker, stream, stop).await;
     } else {
-        http1(worker, stream, stop).await;
+        http1::serve(worker, Stream::Tls(Box::new(stream)), stop).await;
     }
 }
 
@@ -203,80 +194,5 @@ struct Open(Rc<Worker>);
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.shared.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(worker: &Rc<Worker>, stream: S, stop: &Stop) {
-    let (times, sizes, seen) = (worker.times(), worker.sizes(), Arc::new(Seen::default()));
-    let timer =
-        HeadTimer { wheel: worker.wheel.clone(), seen: seen.clone(), header: times.header, idle: times.idle };
-    let io = ClientIo::new(stream, seen, worker.wheel.clone(), times.client_stall);
-    // hyper takes 100 headers by default, and saying so costs it 1,700 instructions a request.
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(timer)
-            .header_read_timeout(times.header)
-            .max_header_size(sizes.head_bytes_max)
-            .max_buf_size(BUF_MAX)
-            .serve_connection(io, Answer(worker.clone()))
-    );
-    let mut stopping = pin!(stop.wait(&stop.asked));
-    let (mut registered, mut told) = (false, false);
-    let _ = poll_fn(|cx| {
-        // The task never changes, so one poll is enough to be woken when the time comes.
-        if !told && (!registered || stop.is_asked()) {
-            registered = true;
-            if stopping.as_mut().poll(cx).is_ready() {
-                told = true;
-                connection.as_mut().graceful_shutdown();
-            }
-        }
-        connection.as_mut().poll(cx)
-    })
-    .await;
-}
-
-async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(worker: &Rc<Worker>, stream: S, stop: &Stop) {
-    let times = worker.times();
-    let io = ClientIo::new(stream, Arc::default(), worker.wheel.clone(), times.client_stall);
-    let mut connection = pin!(
-        http2::Builder::new(Local)
-            .timer(hyper_util::rt::TokioTimer::new())
-            .keep_alive_interval(times.idle)
-            .max_concurrent_streams(H2_STREAMS_MAX)
-            .max_header_list_size(u32::try_from(worker.sizes().head_bytes_max).unwrap_or(u32::MAX))
-            .serve_connection(io, Answer(worker.clone()))
-    );
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = stop.wait(&stop.asked) => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
-}
-
-/// Spawns on this thread.
-#[derive(Clone, Copy)]
-struct Local;
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
-}
-
-/// hyper's view of [`service::answer`].
-struct Answer(Rc<Worker>);
-
-type Infallibly = fn(Response<Out>) -> Result<Response<Out>, Infallible>;
-
-impl Service<Request<Incoming>> for Answer {
-    type Response = Response<Out>;
-    type Error = Infallible;
-    // Boxed: what a request needs while it is answered is freed while its answer streams.
-    type Future = Map<LocalBoxFuture<'static, Response<Out>>, Infallibly>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let answer: LocalBoxFuture<'static, _> = Box::pin(service::answer(self.0.clone(), request));
-        answer.map(Ok as Infallibly)
     }
 }

@@ -8,24 +8,26 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::future::LocalBoxFuture;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
-use tidegate_core::route::{Arrival, Priority, RequestId};
+use http::StatusCode;
+use tidegate_core::route::{Arrival, Priority};
 
 use crate::answer::{self, Problem};
 use crate::clock::span;
-use crate::desk::Fate;
-use crate::forward::{self, Job, Progress, Told};
-use crate::incoming::{self, Opened, Unread};
+use crate::desk::{Claim, Fate};
+use crate::forward::{self, Job, Progress};
+use crate::framing::Fields;
+use crate::inbound::Inbound;
+use crate::incoming::{self, Opened};
 use crate::kept::{Allowance, Kept};
 use crate::live::Account;
-use crate::outgoing::{Linger, Out, Waiting, sign};
+use crate::outgoing::{Out, Waiting, sign};
+use crate::reply::Reply;
+use crate::request::asked::Asked;
 use crate::request::paths::{Route, route};
-use crate::request::who::{Entry, Marks};
+use crate::request::who::Entry;
 use crate::sse::Dialect;
 use crate::ticket::Ticket;
+use crate::told::Told;
 use crate::worker::Worker;
 
 /// Bytes of JSON for a token of prompt: four for English text, less the dress around it. The machine learns
@@ -33,17 +35,15 @@ use crate::worker::Worker;
 const BYTES_PER_TOKEN: u64 = 4;
 
 /// Answers a request; never fails, for an error is an answer too.
-pub(crate) async fn answer(worker: Rc<Worker>, request: Request<Incoming>) -> Response<Out> {
-    let (head, body) = request.into_parts();
-    let path = head.uri.path();
-    let marks = Marks::read(&head.headers);
+pub(crate) async fn answer(worker: Rc<Worker>, asked: Asked, body: Inbound) -> Reply {
+    let (path, marks) = (asked.path(), &asked.marks);
     let entry = || marks.entry(worker.shared.config.api_keys.as_deref());
-    let problem = match route(&head.method, path) {
+    let problem = match route(&asked.method, path) {
         Route::Infer { dialect, form } => match entry() {
             Entry::Tenant(tenant) => {
                 let (priority, patience) = (marks.priority(), marks.patience());
                 let ask = Ask { dialect, form, tenant, priority, patience };
-                return infer(worker, head, body, ask).await;
+                return infer(worker, asked, body, ask).await;
             }
             other => Problem::no_key(other == Entry::Unknown),
         },
@@ -54,7 +54,7 @@ pub(crate) async fn answer(worker: Rc<Worker>, request: Request<Incoming>) -> Re
         Route::Ready => return answer::ok("text/plain", "ready\n"),
         local @ (Route::Models | Route::Model(_) | Route::Metrics) => match entry() {
             Entry::Tenant(_) => match local_answer(&worker, local) {
-                Ok(response) => return response,
+                Ok(reply) => return reply,
                 Err(problem) => problem,
             },
             other => Problem::no_key(other == Entry::Unknown),
@@ -63,11 +63,11 @@ pub(crate) async fn answer(worker: Rc<Worker>, request: Request<Incoming>) -> Re
         Route::Method(allow) => Problem::method(allow),
         Route::Unknown => Problem::no_such_path(path),
     };
-    reject(&worker, &problem, Some(body))
+    reject(&worker, &problem)
 }
 
 /// What is answered without any engine.
-fn local_answer(worker: &Worker, route: Route<'_>) -> Result<Response<Out>, Problem> {
+fn local_answer(worker: &Worker, route: Route<'_>) -> Result<Reply, Problem> {
     let table = worker.shared.table.load();
     let model = |id: &str, created: i64| serde_json::json!({ "id": id, "object": "model", "created": created, "owned_by": "tidegate" });
     match route {
@@ -88,18 +88,10 @@ fn local_answer(worker: &Worker, route: Route<'_>) -> Result<Response<Out>, Prob
     }
 }
 
-/// Tells a problem to a request that never came to a target, and throws away what it still sends.
-fn reject(worker: &Worker, problem: &Problem, rest: Option<Incoming>) -> Response<Out> {
-    use http_body::Body as _;
+/// Tells a problem to a request that never came to a target. What it still sends is its connection's business.
+fn reject(worker: &Worker, problem: &Problem) -> Reply {
     worker.shared.rejected(problem.status.as_u16());
-    let response = problem.response();
-    match rest {
-        Some(rest) if !rest.is_end_stream() => {
-            let linger = Linger::new(problem.json(), rest, &worker.wheel);
-            answer::closing(response.map(|_| Out::Linger(Box::new(linger))))
-        }
-        _ => response,
-    }
+    problem.reply()
 }
 
 /// What path and headers ask for.
@@ -112,7 +104,7 @@ struct Ask {
 }
 
 /// Brings a request to its target.
-async fn infer(worker: Rc<Worker>, head: Parts, body: Incoming, ask: Ask) -> Response<Out> {
+async fn infer(worker: Rc<Worker>, asked: Asked, body: Inbound, ask: Ask) -> Reply {
     let arrived = Instant::now();
     let may = Allowance {
         body_max: worker.sizes().body_max,
@@ -122,23 +114,23 @@ async fn infer(worker: Rc<Worker>, head: Parts, body: Incoming, ask: Ask) -> Res
     };
     let Opened { kept, mut scan, prefix } = match incoming::open(body, ask.form, may).await {
         Ok(opened) => opened,
-        Err(Unread { problem, rest }) => return reject(&worker, &problem, rest),
+        Err(problem) => return reject(&worker, &problem),
     };
     let (whole, model) = (matches!(kept, Kept::Whole(_)), scan.model.take());
     let target = match model.as_deref().map(|model| worker.shared.table.load().by_model(model).cloned()) {
         Some(Some(target)) => target,
         Some(None) => {
-            return reject(&worker, &Problem::unknown_model(model.as_deref().unwrap_or_default()), None);
+            return reject(&worker, &Problem::unknown_model(model.as_deref().unwrap_or_default()));
         }
-        None => return reject(&worker, &Problem::no_model(), None),
+        None => return reject(&worker, &Problem::no_model()),
     };
     let desk = &worker.shared.desk;
-    let (request, priority) = (desk.next_request(), ask.priority);
+    let request = desk.next_request();
     let now = desk.clock().at(arrived);
     let arrival = Arrival {
         request,
         target: target.id,
-        priority,
+        priority: ask.priority,
         tenant: ask.tenant,
         prompt_tokens: u32::try_from(kept.len() / BYTES_PER_TOKEN).unwrap_or(u32::MAX),
         max_tokens: scan.max_tokens,
@@ -146,9 +138,10 @@ async fn infer(worker: Rc<Worker>, head: Parts, body: Incoming, ask: Ask) -> Res
         bytes: kept.len(),
         deadline: ask.patience.map(|wait| now + span(wait)),
     };
+    let claim = Claim::of(&arrival);
     // Where the body came with the head, as it nearly always does, now is when the request came.
     let fate = desk.arrive(arrival, if whole { now } else { desk.clock().now() });
-    let mut told = Told { id: id(worker.shared.run, request), cold: false, expected: None, held: false };
+    let mut told = Told::new(worker.shared.run, request);
     let hold = match &fate {
         Fate::Held(hold) => Some((hold.expected, hold.cold)),
         Fate::Done(_) => None,
@@ -156,31 +149,31 @@ async fn infer(worker: Rc<Worker>, head: Parts, body: Incoming, ask: Ask) -> Res
     if let Some((expected, cold)) = hold {
         told.hold(expected, cold);
     }
-    let ticket = Ticket::new(desk.clone(), request, target.id, priority, fate);
+    let ticket = Ticket::new(desk.clone(), claim, fate);
     let progress = Rc::new(Progress { held: Cell::new(hold.is_some()), streaming: Cell::new(false) });
-    let job = Job {
+    let job = Box::new(Job {
         account: Account::new(ticket, target.stats.clone(), arrived),
         target: target.config.name.clone(),
-        head,
+        asked,
         kept,
         dialect: ask.dialect,
         told,
         progress,
         waiting: hold.map(|(_, cold)| (arrived, cold)),
         worker,
-    };
+    });
     if scan.stream { stream(job, model.unwrap_or_default()).await } else { forward::run(job).await }
 }
 
 /// Runs a request whose client streams: after the grace it gets its headers, and signs of life from then on.
-async fn stream(job: Job, model: String) -> Response<Out> {
+async fn stream(job: Box<Job>, model: String) -> Reply {
     let (worker, progress, dialect) = (job.worker.clone(), job.progress.clone(), job.dialect);
-    let (mut told, path) = (job.told.clone(), job.head.uri.path().to_owned());
-    let mut rest: LocalBoxFuture<'static, Response<Out>> = Box::pin(forward::run(job));
+    let (mut told, path) = (job.told.clone(), job.asked.path().to_owned());
+    let mut rest: LocalBoxFuture<'static, Reply> = Box::pin(forward::run(job));
     let mut grace = Some(worker.wheel.after(worker.times().grace));
     let done = poll_fn(|cx| {
-        if let Poll::Ready(response) = rest.as_mut().poll(cx) {
-            return Poll::Ready(Some(response));
+        if let Poll::Ready(reply) = rest.as_mut().poll(cx) {
+            return Poll::Ready(Some(reply));
         }
         if grace.as_mut().is_some_and(|grace| grace.poll_due(cx).is_ready()) {
             grace = None;
@@ -192,45 +185,17 @@ async fn stream(job: Job, model: String) -> Response<Out> {
         Poll::Pending
     })
     .await;
-    if let Some(response) = done {
-        return response;
+    if let Some(reply) = done {
+        return reply;
     }
-    told.held |= progress.held.get();
-    let sign = sign(worker.shared.config.keep_alive, &path, &model, told.expected.map(|s| s.as_secs_f64()));
+    told.was_held(progress.held.get());
+    let sign = sign(worker.shared.config.keep_alive, &path, &model, told.expected_s());
     let every = worker.times().keep_alive;
     let waiting = Waiting::new(rest, worker.wheel.after(every), every, sign, dialect);
-    let mut response = Response::new(Out::Waiting(Box::new(waiting)));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let mut fields = Fields::with_room(512);
+    fields.push_lines(b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n");
     // nginx, where it stands in front, would gather events into pages otherwise.
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    told.write(headers, None);
-    response
-}
-
-/// A request's name in headers and logs: this run's, then its own.
-fn id(run: u32, request: RequestId) -> HeaderValue {
-    let mut text = [b'-'; 25];
-    hex(u64::from(run), &mut text[..8]);
-    hex(request.0, &mut text[9..]);
-    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("none"))
-}
-
-fn hex(mut number: u64, digits: &mut [u8]) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number & 15) as usize];
-        number >>= 4;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_requests_name_is_its_runs_and_its_number() {
-        assert_eq!(id(0xdead_beef, RequestId(0x1234_5678_9abc_def0)), "deadbeef-123456789abcdef0");
-        assert_eq!(id(1, RequestId(2)), "00000001-0000000000000002");
-    }
+    fields.push(b"x-accel-buffering", b"no");
+    told.write(&mut fields, None);
+    Reply::new(StatusCode::OK, fields, Out::Waiting(Box::new(waiting)))
 }

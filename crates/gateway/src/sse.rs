@@ -21,6 +21,7 @@ const EVENT_BYTES_MAX: usize = 1 << 20;
 // Made once: to make one costs as much as to search a small answer.
 static REASON: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"finish_reason\""));
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+static ABORT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"abort\""));
 static NEXT_DATA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\ndata:"));
 
 /// How a stream of this kind ends when it is whole.
@@ -161,6 +162,7 @@ impl Watcher {
     fn look_openai(&mut self, mut pass: Bytes) -> Fed {
         // Engines give every choice a finish reason, mostly null; so choices can be counted on the way.
         let mut events = 0;
+        let mut ended_at = self.finished.then_some(0);
         for at in REASON.find_iter(&pass) {
             match string_after_colon(&pass[at + REASON.needle().len()..]) {
                 Some(b"abort" | b"error") => {
@@ -168,7 +170,10 @@ impl Watcher {
                     pass.truncate(cut);
                     return Fed { pass, events, broken: Some(Broken::Aborted) };
                 }
-                Some(_) => self.finished = true,
+                Some(_) => {
+                    self.finished = true;
+                    ended_at.get_or_insert(at);
+                }
                 None => {}
             }
             events += 1;
@@ -179,8 +184,10 @@ impl Watcher {
             events = count_events(&pass).saturating_sub(u32::from(done));
             self.failed |= pass.starts_with(b"data: {\"error\"");
         }
-        if self.finished {
-            self.take_usage(&pass);
+        // Counts stand in the event that ends, or behind it: what came with it is not searched for them.
+        if let Some(at) = ended_at {
+            let from = event_start(&pass, at);
+            self.take_usage(&pass[from..]);
         }
         if done && !self.finished && !self.failed {
             // An engine's own error event, then `[DONE]`, is the engine's answer; nothing at all is not.
@@ -252,9 +259,11 @@ fn usages(json: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Whether a whole answer says the engine gave it up.
 #[must_use]
 pub fn is_aborted(json: &[u8]) -> bool {
-    REASON
-        .find_iter(json)
-        .any(|at| matches!(string_after_colon(&json[at + REASON.needle().len()..]), Some(b"abort")))
+    // One search says no to nearly all of them; the word in the text itself has its quotes escaped.
+    ABORT.find(json).is_some()
+        && REASON
+            .find_iter(json)
+            .any(|at| matches!(string_after_colon(&json[at + REASON.needle().len()..]), Some(b"abort")))
 }
 
 /// The numbers of a `usage` object. What else is in it, and whether it is well formed, is the client's business.
@@ -282,6 +291,9 @@ fn counts(object: &[u8]) -> Usage {
                     && let Some(value) = object[i..].trim_ascii_start().strip_prefix(b":")
                 {
                     *place = leading_number(value.trim_ascii_start()).or(*place);
+                    if usage.prompt_tokens.is_some() && usage.output_tokens.is_some() {
+                        break;
+                    }
                 }
             }
             _ => {}

@@ -1,6 +1,6 @@
 //! Which model is whose: replaced as a whole when targets change, read without a lock.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -30,12 +30,12 @@ impl Target {
 #[derive(Default)]
 pub(crate) struct Table {
     pub(crate) targets: Vec<Arc<Target>>,
-    models: HashMap<String, Arc<Target>>,
+    models: BTreeMap<String, Arc<Target>>,
 }
 
 impl Table {
     pub(crate) fn new(targets: Vec<Arc<Target>>) -> Self {
-        let mut models: HashMap<String, Arc<Target>> = HashMap::new();
+        let mut models: BTreeMap<String, Arc<Target>> = BTreeMap::new();
         for target in &targets {
             for model in target.models() {
                 if let Some(first) = models.get(model) {

@@ -3,18 +3,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tidegate_core::route::{Event, Outcome, Priority, Refusal, RequestId, TargetId};
+use tidegate_core::route::{Event, Outcome, Refusal};
 use tidegate_core::time::Span;
 use tokio::sync::oneshot;
 
-use crate::desk::{Desk, Endpoint, Fate, Verdict};
+use crate::desk::{Claim, Desk, Endpoint, Fate, Verdict};
 
 /// Dropped before its end, it tells the machine that the client left.
 pub(crate) struct Ticket {
     desk: Arc<Desk>,
-    pub(crate) request: RequestId,
-    target: TargetId,
-    priority: Priority,
+    claim: Claim,
     state: State,
 }
 
@@ -26,14 +24,8 @@ enum State {
 }
 
 impl Ticket {
-    pub(crate) fn new(
-        desk: Arc<Desk>,
-        request: RequestId,
-        target: TargetId,
-        priority: Priority,
-        fate: Fate,
-    ) -> Self {
-        let mut ticket = Ticket { desk, request, target, priority, state: State::Over };
+    pub(crate) fn new(desk: Arc<Desk>, claim: Claim, fate: Fate) -> Self {
+        let mut ticket = Ticket { desk, claim, state: State::Over };
         ticket.set(fate);
         ticket
     }
@@ -70,7 +62,7 @@ impl Ticket {
 
     /// The endpoint failed before the first byte. Says whether, and how, it waits again.
     pub(crate) fn retry(&mut self) -> Option<(Option<Span>, bool)> {
-        let fate = self.desk.retry(self.request, self.target, self.priority);
+        let fate = self.desk.retry(self.claim);
         let hold = match &fate {
             Fate::Held(hold) => Some((hold.expected, hold.cold)),
             Fate::Done(_) => None,
@@ -81,14 +73,14 @@ impl Ticket {
 
     /// The first byte of an answer came.
     pub(crate) fn first_byte(&self, now: Instant) {
-        self.desk.tell_at(Event::FirstByte(self.request), self.desk.clock().at(now));
+        self.desk.tell_at(Event::FirstByte(self.claim.request), self.desk.clock().at(now));
     }
 
     /// It is over.
     pub(crate) fn finish(&mut self, outcome: Outcome, now: Instant) {
         if matches!(self.state, State::Placed(_)) {
             self.state = State::Over;
-            let event = Event::Finish { request: self.request, outcome };
+            let event = Event::Finish { request: self.claim.request, outcome };
             self.desk.tell_at(event, self.desk.clock().at(now));
         }
     }
@@ -97,7 +89,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         match &mut self.state {
-            State::Held(verdict) => self.desk.leave(self.request, verdict),
+            State::Held(verdict) => self.desk.leave(self.claim.request, verdict),
             State::Placed(_) => self.finish(Outcome::Left, Instant::now()),
             State::Refused(_) | State::Over => {}
         }

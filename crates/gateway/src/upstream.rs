@@ -6,13 +6,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
-use tokio_util::io::{poll_read_buf, poll_write_buf};
+use tokio_util::io::poll_read_buf;
 
-use crate::framing::{self, Decoder, Error, Head};
+use crate::framing::Decoder;
+use crate::framing::answer::{self, Error, Head};
 use crate::kept::{Sending, Stop};
+use crate::outbox::Outbox;
 
 /// Bytes of one read at first: an event of a stream, many times over. 10,000 streams hold 40 MiB of them.
 const READ_MIN: usize = 4 << 10;
@@ -37,10 +39,7 @@ pub(crate) struct Upstream {
     read: BytesMut,
     read_size: usize,
     /// What is being written: the head, or a piece of the body with what stands around it.
-    out: Vec<u8>,
-    piece: Bytes,
-    written: usize,
-    after: &'static [u8],
+    out: Outbox,
     sent: bool,
     body: Decoder,
     keep: bool,
@@ -50,33 +49,28 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    pub(crate) async fn connect(addr: SocketAddr) -> io::Result<Self> {
+    pub(crate) async fn connect(addr: SocketAddr) -> io::Result<Box<Self>> {
         let stream = TcpStream::connect(addr).await?;
         // Nagle's algorithm holds a small write back until the last is acknowledged: 40 ms on some streams.
         stream.set_nodelay(true)?;
-        Ok(Upstream {
+        // Boxed: it moves through five hands a request.
+        Ok(Box::new(Upstream {
             stream,
             read: BytesMut::new(),
             read_size: READ_MIN,
-            out: Vec::with_capacity(512),
-            piece: Bytes::new(),
-            written: 0,
-            after: b"",
+            out: Outbox::default(),
             sent: true,
             body: Decoder::Over,
             keep: true,
             reused: false,
             idle_since: Instant::now(),
-        })
+        }))
     }
 
     /// Begins a request: `write` writes its head. The first piece of the body goes out with it.
     pub(crate) fn begin(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.out.clear();
-        write(&mut self.out);
-        self.piece = Bytes::new();
-        self.written = 0;
-        self.after = b"";
+        write(self.out.front());
         self.sent = false;
     }
 
@@ -106,21 +100,14 @@ impl Upstream {
     fn poll_send(&mut self, cx: &mut Context<'_>, body: &mut Sending) -> Poll<Result<(), Lost>> {
         let chunked = body.is_chunked();
         loop {
-            if self.piece.is_empty() && !body.is_over() {
+            while self.out.is_joinable() && !body.is_over() {
                 match body.poll_part(cx) {
-                    Poll::Ready(Ok(Some(piece))) if piece.is_empty() => continue,
-                    Poll::Ready(Ok(Some(piece))) => {
-                        if chunked {
-                            let size = format!("{:x}\r\n", piece.len());
-                            self.out.extend_from_slice(size.as_bytes());
-                            self.after = b"\r\n";
-                        }
-                        self.piece = piece;
-                    }
-                    Poll::Ready(Ok(None)) if chunked => self.out.extend_from_slice(b"0\r\n\r\n"),
+                    Poll::Ready(Ok(Some(piece))) if chunked => self.out.push_chunk(piece),
+                    Poll::Ready(Ok(Some(piece))) => self.out.push(piece, b""),
+                    Poll::Ready(Ok(None)) if chunked => self.out.front().extend_from_slice(b"0\r\n\r\n"),
                     Poll::Ready(Ok(None)) => {}
                     Poll::Ready(Err(stop)) => return Poll::Ready(Err(Lost::Client(stop))),
-                    // The head need not wait for the body.
+                    // What is here need not wait for the rest.
                     Poll::Pending => {
                         ready!(self.poll_write(cx))?;
                         return Poll::Pending;
@@ -134,30 +121,13 @@ impl Upstream {
         }
     }
 
-    /// Writes what is in `out`, then the piece, then what comes after it.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let mut rest = self.out[self.written..].chain(&mut self.piece).chain(self.after);
-            if !rest.has_remaining() {
-                self.out.clear();
-                self.written = 0;
-                self.after = b"";
-                return Poll::Ready(Ok(()));
-            }
-            let head_left = rest.first_ref().first_ref().len();
-            let n = ready!(poll_write_buf(Pin::new(&mut self.stream), cx, &mut rest))?;
-            let (head, after) = (rest.first_ref().first_ref().len(), rest.last_ref().len());
-            self.written += head_left - head;
-            self.after = &self.after[self.after.len() - after..];
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-        }
+        self.out.poll_write(&mut self.stream, cx)
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Lost>> {
         loop {
-            if let Some(head) = framing::head(&mut self.read)? {
+            if let Some(head) = answer::head(&mut self.read)? {
                 self.body = head.body;
                 // What was not sent when the answer came will not be; the connection is of no more use.
                 self.keep = head.keep && self.sent;
@@ -172,7 +142,7 @@ impl Upstream {
     /// The next bytes of the answer's body; `None` at its proper end.
     pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Lost>> {
         loop {
-            if let Some(data) = self.body.decode(&mut self.read)? {
+            if let Some(data) = self.body.decode(&mut self.read).map_err(Error::from)? {
                 return Poll::Ready(Ok(Some(data)));
             }
             if self.body == Decoder::Over {

@@ -1,9 +1,10 @@
 //! What the requests of one thread share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
@@ -54,16 +55,35 @@ impl Shared {
     }
 }
 
+/// `Sun, 06 Nov 1994 08:49:37 GMT`
+const DATE_BYTES: usize = 29;
+
 /// One thread's own things.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: RefCell<Pool>,
     pub(crate) wheel: Wheel,
+    date: Cell<Option<(Instant, [u8; DATE_BYTES])>>,
 }
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Worker { shared, pool: RefCell::default(), wheel: Wheel::default() }
+        Worker { shared, pool: RefCell::default(), wheel: Wheel::default(), date: Cell::new(None) }
+    }
+
+    /// The date as answers carry it, made anew at most four times a second.
+    pub(crate) fn date(&self) -> [u8; DATE_BYTES] {
+        let now = self.wheel.now();
+        match self.date.get() {
+            Some((at, date)) if at == now => date,
+            _ => {
+                let mut date = [b' '; DATE_BYTES];
+                let text = httpdate::fmt_http_date(SystemTime::now());
+                date.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
+                self.date.set(Some((now, date)));
+                date
+            }
+        }
     }
 
     pub(crate) fn times(&self) -> &Times {

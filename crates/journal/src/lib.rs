@@ -1,17 +1,21 @@
-//! Journals as JSON lines: write, read, replay.
+//! Journals as JSON lines: write, read, replay; and the machines whose steps they hold.
 //!
 //! A bug report is a journal. It is written in segments of about 64 MiB; each opens with a snapshot of
 //! every target, so old segments can be thrown away and what remains still replays. [`replay()`] runs the
 //! recorded events through the same machine and compares what comes out with what was recorded, byte for
 //! byte.
 //!
+//! [`Control`] owns the machines of all targets and writes down every step, for every driver.
+//!
 //! Nothing here opens a file: segments are made by whoever drives ([`Segments`]), lines are read from
 //! any [`BufRead`](std::io::BufRead).
 #![forbid(unsafe_code)]
 
+pub mod control;
 mod replay;
 mod write;
 
+pub use control::{Control, Recorder};
 pub use replay::{Error, Recovered, Replayed, recover, replay};
 pub use write::{Journal, Segments, manifest_hash};
 

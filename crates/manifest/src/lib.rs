@@ -9,7 +9,7 @@
 //! Where to look:
 //! - [`yaml`], [`node`]: text to a tree that knows its places, within limits;
 //! - [`mod@load`], [`object`], [`kinds`]: trees to typed objects;
-//! - [`trigger`]: the metadata of every KEDA trigger type;
+//! - [`trigger`]: the metadata of every KEDA trigger type; [`bound`]: where its values stand;
 //! - [`mod@lower`]: a ScaledObject, ScaledJob or HorizontalPodAutoscaler as a core spec;
 //! - [`formula`], [`cron`], [`quantity`], [`duration`]: the small languages inside manifests;
 //! - [`lint`]: what is legal and will hurt;
@@ -18,6 +18,7 @@
 //! No file is opened here: bytes are an input.
 #![forbid(unsafe_code)]
 
+pub mod bound;
 pub mod crd;
 pub mod cron;
 pub mod duration;

@@ -1,13 +1,11 @@
 //! What an object scales: the workload a `scaleTargetRef` names, and what its pods have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
 
-use crate::kinds::keda::AuthenticationKind;
-use crate::kinds::keda::{ScaleTrigger, TriggerAuthenticationSpec};
 use crate::load::{Document, Manifests};
-use crate::object::{Kind, Object};
+use crate::object::Object;
 
 /// A `scaleTargetRef`, defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,45 +102,4 @@ pub fn environment(container: &Container) -> Option<BTreeMap<String, Option<Stri
     }
     let variables = container.env.as_deref().unwrap_or_default();
     Some(variables.iter().map(|variable| (variable.name.clone(), variable.value.clone())).collect())
-}
-
-/// The parameters a trigger's authentication provides: none without a reference, unknown (`None`)
-/// when the object referred to is not at hand or gets them from a store.
-#[must_use]
-pub fn auth_parameters(
-    manifests: &Manifests,
-    namespace: &str,
-    trigger: &ScaleTrigger,
-) -> Option<BTreeSet<String>> {
-    let Some(reference) = &trigger.authentication_ref else { return Some(BTreeSet::new()) };
-    let cluster = reference.kind == Some(AuthenticationKind::ClusterTriggerAuthentication);
-    let found = if cluster {
-        manifests.of_kind(Kind::ClusterTriggerAuthentication).find(|document| document.name == reference.name)
-    } else {
-        manifests.find(Kind::TriggerAuthentication, namespace, &reference.name)
-    };
-    match &found?.object {
-        Object::TriggerAuthentication(object) => provided(&object.spec),
-        Object::ClusterTriggerAuthentication(object) => provided(&object.spec.0),
-        _ => None,
-    }
-}
-
-fn provided(spec: &TriggerAuthenticationSpec) -> Option<BTreeSet<String>> {
-    let from_store = spec.file_path.is_some()
-        || spec.hashi_corp_vault.is_some()
-        || spec.azure_key_vault.is_some()
-        || spec.gcp_secret_manager.is_some()
-        || spec.aws_secret_manager.is_some()
-        || spec.pod_identity.is_some()
-        || spec.oauth2.is_some();
-    if from_store {
-        return None;
-    }
-    let mut names = BTreeSet::new();
-    names.extend(spec.secret_target_ref.iter().map(|source| source.parameter.clone()));
-    names.extend(spec.config_map_target_ref.iter().map(|source| source.parameter.clone()));
-    names.extend(spec.env.iter().map(|source| source.parameter.clone()));
-    names.extend(spec.bound_service_account_token.iter().map(|source| source.parameter.clone()));
-    Some(names)
 }

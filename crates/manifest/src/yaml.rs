@@ -65,6 +65,21 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Node>, Error> {
     Ok(documents.into_iter().map(node).filter(|node| !matches!(node.value, Value::Null)).collect())
 }
 
+/// Writes documents one after another, each behind `---`. Comments and places are no part of a value, so
+/// they are not kept.
+///
+/// # Errors
+/// A value YAML cannot hold.
+pub fn write(documents: &[serde_json::Value]) -> Result<String, Error> {
+    let mut text = String::new();
+    for document in documents {
+        let yaml = serde_saphyr::to_string(document).map_err(|error| Error::at_start(error.to_string()))?;
+        text.push_str("---\n");
+        text.push_str(&yaml);
+    }
+    Ok(text)
+}
+
 fn options() -> serde_saphyr::Options {
     let mut budget = serde_saphyr::Budget::default();
     budget.max_events = NODES_MAX * 2;

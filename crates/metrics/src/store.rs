@@ -35,6 +35,8 @@ pub type LabelSet = Vec<(Arc<str>, Arc<str>)>;
 pub struct Store {
     replicas: BTreeMap<Arc<str>, Replica>,
     horizon: Span,
+    /// What is believed beyond [`GRACE`], for scrapes that are further apart than ours.
+    patience: Span,
     series: usize,
     dropped: u64,
 }
@@ -90,6 +92,13 @@ impl Store {
         Store { horizon, ..Store::default() }
     }
 
+    /// The same for scrapes `every` so often: each is believed until the next one should have come, as
+    /// Prometheus does between two scrapes.
+    #[must_use]
+    pub fn scraped_every(self, every: Span) -> Self {
+        Store { patience: every, ..self }
+    }
+
     /// Names a replica with the labels that every series of it gets, such as `pod` and `namespace`.
     pub fn add(&mut self, replica: &Arc<str>, labels: &[(&str, &str)]) {
         let mut labels: LabelSet =
@@ -119,7 +128,7 @@ impl Store {
             }
         }
         // What the page no longer shows and no window reaches is gone for good.
-        let keep_from = at - self.horizon.max(GRACE);
+        let keep_from = at - self.horizon.max(GRACE + self.patience);
         let before = found.series.len();
         found.series.retain(|_, series| series.latest().is_some_and(|(last, _)| last >= keep_from));
         self.series -= before - found.series.len();
@@ -148,15 +157,17 @@ impl Store {
     /// Replicas whose last good scrape is not older than [`GRACE`].
     #[must_use]
     pub fn answering(&self, now: Time) -> usize {
-        self.replicas.values().filter(|replica| replica.answers(now)).count()
+        let patience = self.patience;
+        self.replicas.values().filter(|replica| replica.answers(now, patience)).count()
     }
 
     /// Replicas that were asked and do not answer: what they would say is not known. One that has not
     /// been asked yet is none of them.
     #[must_use]
     pub fn silent(&self, now: Time) -> usize {
+        let patience = self.patience;
         let asked = |replica: &&Replica| replica.failed || replica.scraped.is_some();
-        self.replicas.values().filter(asked).filter(|replica| !replica.answers(now)).count()
+        self.replicas.values().filter(asked).filter(|replica| !replica.answers(now, patience)).count()
     }
 
     /// Series kept.
@@ -180,7 +191,8 @@ impl Store {
 
     /// Series with a value now: on the last page of a replica that still answers.
     pub fn current(&self, now: Time) -> impl Iterator<Item = &Series> {
-        self.replicas.values().filter(move |replica| replica.answers(now)).flat_map(|replica| {
+        let patience = self.patience;
+        self.replicas.values().filter(move |replica| replica.answers(now, patience)).flat_map(|replica| {
             let scraped = replica.scraped;
             replica.series.values().filter(move |series| series.latest().map(|(at, _)| at) == scraped)
         })
@@ -193,13 +205,14 @@ impl Store {
 
     /// Labels and state of each replica, for `up`: 1 where it answers.
     pub fn up(&self, now: Time) -> impl Iterator<Item = (&LabelSet, bool)> {
-        self.replicas.values().map(move |replica| (&replica.labels, replica.answers(now)))
+        let patience = self.patience;
+        self.replicas.values().map(move |replica| (&replica.labels, replica.answers(now, patience)))
     }
 }
 
 impl Replica {
-    fn answers(&self, now: Time) -> bool {
-        self.scraped.is_some_and(|at| now.since(at) <= GRACE)
+    fn answers(&self, now: Time, patience: Span) -> bool {
+        self.scraped.is_some_and(|at| now.since(at) <= GRACE + patience)
     }
 }
 

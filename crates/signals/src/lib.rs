@@ -3,8 +3,19 @@
 //! - [`scrape`] asks replicas for their `/metrics` each second, and says what changed since;
 //! - [`series`] keeps what queries want of those pages, so that `prometheus` triggers are answered
 //!   without a Prometheus;
-//! - [`redis`] reads the length of a list;
-//! - [`tls`] makes the client's side of TLS for all of them;
+//! - [`redis`] reads lengths and backlogs, [`prometheus`] asks a server a query, each a [`remote`] source;
+//! - `kafka` (a feature) reads how far a consumer group lags behind;
+//! - `rabbitmq` (a feature) reads a queue's length or rates;
+//! - `postgresql` and `mysql` (features) read one number from a query;
+//! - `external` (a feature) asks a server that speaks KEDA's gRPC contract;
+//! - [`metrics_api`] reads one number of an HTTP response;
+//! - [`sqs`] reads how many messages a queue of AWS has;
+//! - [`nats`] reads how far a JetStream consumer is behind;
+//! - [`https`] asks over HTTP with TLS and credentials; [`tls`] makes the client's side of TLS for all of them;
+//! - [`redis`] reads lengths and backlogs, [`prometheus`] asks a server a query, each a [`remote`] source;
+//! - [`asker`] asks each distinct question of theirs once a tick, for everybody;
+//! - [`liveness`] tells whether a signal can be trusted;
+//! - [`pushed`] takes what others push;
 //! - [`process`] reads what processes use, for `cpu` and `memory`;
 //! - [`sources`] puts these together: for each signal of a target, what reads it, asked once a tick.
 //!
@@ -12,19 +23,42 @@
 //! never a zero, and never left out.
 #![forbid(unsafe_code)]
 
+pub mod asker;
 pub mod clock;
+#[cfg(feature = "external")]
+pub mod external;
+mod find;
 pub mod http;
+pub mod https;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod liveness;
+mod metered;
+pub mod metrics_api;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+pub mod nats;
+pub mod oauth;
+#[cfg(feature = "postgresql")]
+pub mod postgresql;
 pub mod process;
+pub mod prometheus;
+pub mod pushed;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 pub mod redis;
 pub mod remote;
 pub mod scrape;
 pub mod series;
 pub mod sources;
+pub mod sqs;
 pub mod tls;
-pub mod values;
 
+pub use asker::Asker;
 pub use clock::Clock;
+pub use liveness::Liveness;
+pub use pushed::Pushed;
 pub use remote::{Question, Remote};
 pub use scrape::{Endpoint, Scrape, Scraped, Scraper};
 pub use series::Series;
-pub use sources::{Context, Demand, Source, Sources};
+pub use sources::{Context, Demand, Queries, Shared, Source, Sources};

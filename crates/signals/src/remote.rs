@@ -2,15 +2,15 @@
 //!
 //! A reader is made once for a trigger, keeps its connection between ticks, has its own time-out, and is
 //! asked by [`crate::asker`], which asks equal questions once for everybody. To plug one in: implement
-//! [`Remote`] and add its arm to `source_of` in [`crate::sources`].
+//! [`Remote`] and add its arm to `sources::maker`.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use futures_util::future::BoxFuture;
 use tidegate_core::scale::Reading;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 /// A reader of one question.
 ///
@@ -24,8 +24,8 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
     /// says there is nothing, or a sentence that says what failed. No secret stands in that sentence.
     fn ask(&self) -> BoxFuture<'_, Result<Reading, String>>;
 
-    /// Told when there is news before anybody asks, where the source pushes: it is then asked at once.
-    fn news(&self) -> Option<Arc<Notify>> {
+    /// Changes when there is news before anybody asks, where the source pushes: it is then asked at once.
+    fn news(&self) -> Option<watch::Receiver<u64>> {
         None
     }
 }

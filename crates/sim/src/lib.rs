@@ -8,13 +8,22 @@
 //! - [`engine`]: continuous batching over a KV cache in blocks, one iteration at a time;
 //! - [`profile`]: how long an iteration takes and how much memory there is, for real GPUs and models;
 //! - [`cold_start`]: the phases before the first request;
-//! - [`trace`]: request logs as published, as one stream of [`trace::TraceRequest`].
+//! - [`fleet`]: many engines in simulated time, with nodes, starts, faults and the gateway's own routing;
+//! - [`policy`]: what says how many replicas there are;
+//! - [`score`]: what no policy can do better than, and how near one comes;
+//! - [`trace`]: request logs as published, as one stream of [`trace::TraceRequest`];
+//! - [`tune`]: settings of a manifest to be tried.
 #![forbid(unsafe_code)]
 
 pub mod cold_start;
 pub mod engine;
+pub mod fleet;
+pub mod policy;
 pub mod profile;
+pub mod random;
+pub mod score;
 pub mod trace;
+pub mod tune;
 
 pub use cold_start::{ColdStart, Phase};
 pub use engine::{Engine, Finish, Finished, Outputs, Prefix, Request, Stats};

@@ -53,6 +53,8 @@ pub enum Error {
 pub struct Profile {
     /// What it is called.
     pub name: String,
+    /// GPUs of one replica.
+    pub gpus: u32,
     /// An iteration's least time when it decodes, in milliseconds: one read of the weights.
     pub decode_base_ms: f64,
     /// More for each sequence decoded, in milliseconds.
@@ -114,6 +116,7 @@ impl Profile {
     pub fn demo() -> Profile {
         Profile {
             name: "demo".to_owned(),
+            gpus: 1,
             decode_base_ms: 20.0,
             decode_per_seq_ms: 0.4,
             decode_per_context_token_us: 0.1,
@@ -135,6 +138,7 @@ impl Profile {
     pub fn instant() -> Profile {
         Profile {
             name: "instant".to_owned(),
+            gpus: 1,
             decode_base_ms: 0.001,
             decode_per_seq_ms: 0.0,
             decode_per_context_token_us: 0.0,
@@ -224,6 +228,7 @@ impl Profile {
             self.within(field, value, (0.0..=1e6).contains(&value), "between 0 and 1,000,000")?;
         }
         let counts = [
+            ("gpus", u64::from(self.gpus), 1, 1_024, "between 1 and 1,024"),
             ("block_tokens", u64::from(self.block_tokens), 1, 65_536, "between 1 and 65,536"),
             ("max_num_seqs", u64::from(self.max_num_seqs), 1, u64::from(SEQS_MAX), "between 1 and 2^20"),
             ("max_batched_tokens", u64::from(self.max_batched_tokens), 1, 1 << 24, "between 1 and 2^24"),
@@ -292,6 +297,7 @@ fn of_fit(fit: &Fit) -> Option<Profile> {
     let kv_bytes_total = usable - weights_gb * 1e9 - 2.5e9 * gpus;
     Some(Profile {
         name: format!("{gpu_name}-{model_name}-tp{}", fit.tp),
+        gpus: fit.tp,
         decode_base_ms: fit.dec_a,
         decode_per_seq_ms: fit.dec_b,
         decode_per_context_token_us: fit.dec_c_us_per_tok,

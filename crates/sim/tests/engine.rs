@@ -1,8 +1,11 @@
 //! How the model of an engine behaves.
 
 mod common;
+#[path = "common/finish.rs"]
+mod finish;
 
-use common::{finish, plain};
+use common::plain;
+use finish::finish;
 use tidegate_core::time::Time;
 use tidegate_sim::Profile;
 use tidegate_sim::engine::{Detail, Engine, Error, Finish, Outputs, Prefix, Request};

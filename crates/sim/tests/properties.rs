@@ -1,8 +1,11 @@
 //! What holds for every mix of requests.
 
 mod common;
+#[path = "common/finish.rs"]
+mod finish;
 
-use common::{finish, plain};
+use common::plain;
+use finish::finish;
 use proptest::prelude::*;
 use tidegate_core::time::Time;
 use tidegate_sim::Profile;

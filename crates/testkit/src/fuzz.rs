@@ -3,6 +3,9 @@
 //! Each takes any bytes and must return: no panic, no overflow, no unbounded time or memory. What holds
 //! for accepted input is asserted.
 
+pub mod brokers;
+pub mod sources;
+pub mod traces;
 pub mod wire;
 
 use std::sync::{Arc, LazyLock};
@@ -35,6 +38,12 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("request", wire::request),
     ("sse", wire::sse),
     ("answer", wire::answer),
+    ("client", wire::client),
+    ("trace", traces::trace),
+    ("location", sources::location),
+    ("connection", sources::connection),
+    ("amqp", brokers::amqp),
+    ("kafka", brokers::kafka),
 ];
 
 /// A manifest: read, lowered, linted; every finding stands inside the file.

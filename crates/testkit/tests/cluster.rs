@@ -204,7 +204,10 @@ spec:
         let listed = cluster.succeed(&["get", "so", "chat"], "").await.expect("its short name is known");
         assert!(listed.contains("chat"), "{listed}");
         let refused = cluster.apply(&object("scaleTargetRef: chat")).await;
-        assert!(matches!(&refused, Err(Error::Kubectl { said, .. }) if said.contains("scaleTargetRef")), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(Error::Kubectl { said, .. }) if said.contains("scaleTargetRef")),
+            "{refused:?}"
+        );
         cluster.succeed(&["delete", "so", "chat"], "").await.expect("it is deleted");
         let version = cluster.succeed(&["version", "-o", "json"], "").await.expect("a version");
         let version: Value = serde_json::from_str(&version).expect("JSON");
@@ -258,7 +261,9 @@ fn who_wrote_what_is_in_the_audit_log_and_reads_are_not() {
         let of_it: Vec<Value> = log
             .lines()
             .map(|line| serde_json::from_str(line).expect("JSON lines"))
-            .filter(|event: &Value| event["objectRef"]["resource"] == "configmaps" && event["objectRef"]["name"] == "seen")
+            .filter(|event: &Value| {
+                event["objectRef"]["resource"] == "configmaps" && event["objectRef"]["name"] == "seen"
+            })
             .collect();
         let verbs: Vec<_> = of_it.iter().map(|event| (&event["verb"], &event["user"]["username"])).collect();
         assert_eq!(verbs, [(&Value::from("create"), &Value::from("test-admin"))]);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidegate_signals::Queries;
 
 /// Keeps exactly enough GPUs behind a language model.
 #[derive(Debug, Parser)]
@@ -23,10 +24,18 @@ pub(crate) enum Command {
     Load(crate::commands::load::LoadArgs),
     /// Tell why a target has the replicas it has.
     Why(crate::commands::why::WhyArgs),
+    /// Look for the known failures of a running fleet, each with its evidence and its fix.
+    Doctor(crate::commands::doctor::DoctorArgs),
     /// Watch the fleet in the terminal.
     Top(crate::commands::top::TopArgs),
     /// Decide from observations: JSON lines in, explained decisions out.
     Decide(Decide),
+    /// Play a trace to a simulated fleet: what a policy costs, and how many users it keeps waiting.
+    Simulate(crate::commands::simulate::SimulateArgs),
+    /// Simulate several policies or manifests on the same trace and seeds, side by side.
+    Compare(crate::commands::compare::CompareArgs),
+    /// Search a manifest's thresholds and windows for the least GPU time that holds an objective.
+    Tune(crate::commands::tune::TuneArgs),
     /// Find the mistakes in manifests, each with its place, its reason and its fix.
     Lint(Lint),
     /// Run a journal again: the same actions, or the first difference.
@@ -73,6 +82,14 @@ pub(crate) struct Up {
     /// What a streaming client gets while it waits for a replica.
     #[arg(long, value_enum, default_value_t = KeepAlive::Comments, value_name = "WHAT")]
     pub(crate) keep_alive: KeepAlive,
+    /// Directory of the JSON files that `filePath` of a ClusterTriggerAuthentication names, as KEDA's
+    /// operator calls it; watched too.
+    #[arg(long, value_name = "DIR", requires = "file")]
+    pub(crate) filepath_auth_root_path: Option<PathBuf>,
+    /// Where `prometheus` triggers are answered: over what is scraped here, or by the server each names.
+    /// `tidegate.dev/prometheus: embedded` or `remote` on a ScaledObject comes first.
+    #[arg(long, value_enum, default_value_t = Prometheus::Embedded, value_name = "WHERE")]
+    pub(crate) prometheus: Prometheus,
     /// How much faster than recorded the demo plays its trace, and its engines answer.
     #[arg(long, value_name = "X", default_value_t = 3.0, conflicts_with = "file", value_parser = speed)]
     pub(crate) demo_speed: f64,
@@ -85,6 +102,23 @@ fn speed(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(speed) if (0.1..=100.0).contains(&speed) => Ok(speed),
         _ => Err("a speed is a number from 0.1 to 100".to_owned()),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Prometheus {
+    /// Over the replicas' own metrics.
+    Embedded,
+    /// By the server that `serverAddress` names.
+    Remote,
+}
+
+impl From<Prometheus> for Queries {
+    fn from(chosen: Prometheus) -> Self {
+        match chosen {
+            Prometheus::Embedded => Queries::Embedded,
+            Prometheus::Remote => Queries::Remote,
+        }
     }
 }
 

@@ -85,7 +85,7 @@ fn signal_class(state: SignalState) -> &'static str {
     match state {
         SignalState::Found => "ready",
         SignalState::Absent => "zero",
-        SignalState::Stale => "starting",
+        SignalState::Stale | SignalState::NotMoving => "starting",
         SignalState::Error => "trouble",
     }
 }

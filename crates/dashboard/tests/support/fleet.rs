@@ -72,6 +72,7 @@ fn fleet(at_unix_s: f64, second: u32) -> Fleet {
         gpus: (0..8).map(|index| gpu(index, wanted(second))).collect(),
         targets,
         cost_per_hour: Some(held),
+        machine: None,
         notes: vec![Note {
             at_unix_s: NOW_UNIX_S - 95.0,
             severity: Severity::Warning,
@@ -128,11 +129,13 @@ fn chat(at_unix_s: f64, second: u32) -> TargetView {
                 target: Some(8.0),
                 state: SignalState::Found,
                 text: "vllm:num_requests_running + waiting".to_owned(),
+                since_unix_s: None,
             },
             SignalView {
                 name: "s1-redis".to_owned(),
                 state: SignalState::Error,
                 text: "connection refused by 127.0.0.1:6379".to_owned(),
+                since_unix_s: None,
                 ..SignalView::default()
             },
         ],

@@ -25,7 +25,7 @@ pub(crate) async fn on(
     token: Option<&str>,
 ) -> Result<Running, tidegate_dashboard::Error> {
     let addr: SocketAddr = addr.parse().expect("an address");
-    serve(Config { addr, token: token.map(str::to_owned), tls: None }, board).await
+    serve(Config { addr, token: token.map(str::to_owned), tls: None, push: None }, board).await
 }
 
 /// Status, headers and body of a request.

@@ -1,5 +1,6 @@
 //! What a request is: its path, what its body says, who sends it.
 
+pub(crate) mod asked;
 pub mod form;
 pub(crate) mod paths;
 mod scan;

@@ -192,20 +192,26 @@ impl Scanner {
 
     /// Below the top level: to the next string, or to where the top level goes on.
     fn nested(&mut self, bytes: &[u8]) -> Result<usize, ScanError> {
-        for (i, &byte) in bytes.iter().enumerate() {
+        let mut i = 0;
+        while let Some(&byte) = bytes.get(i) {
+            i += 1;
             match byte {
-                b'"' => {
-                    self.keep(&bytes[..=i]);
-                    self.at = At::Text;
-                    return Ok(i + 1);
-                }
+                // A string that ends here is jumped over; one with more to it is read as strings are.
+                b'"' => match memchr2(b'"', b'\\', &bytes[i..]) {
+                    Some(end) if bytes[i + end] == b'"' => i += end + 1,
+                    _ => {
+                        self.keep(&bytes[..i]);
+                        self.at = At::Text;
+                        return Ok(i);
+                    }
+                },
                 b'{' | b'[' => self.open(byte)?,
                 b'}' | b']' => {
-                    self.close(byte, i)?;
+                    self.close(byte, i - 1)?;
                     if self.depth == 1 {
-                        self.keep(&bytes[..=i]);
+                        self.keep(&bytes[..i]);
                         self.end_of_value()?;
-                        return Ok(i + 1);
+                        return Ok(i);
                     }
                 }
                 _ => {}

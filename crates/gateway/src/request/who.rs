@@ -1,8 +1,8 @@
-//! Who sends a request, how important it is, and until when it is wanted; and what of its headers engines see.
+//! Who sends a request, how important it is, and until when it is wanted.
 
+use std::fmt;
 use std::time::Duration;
 
-use http::header::{self, HeaderMap, HeaderName};
 use tidegate_core::route::Priority;
 
 use crate::keys::{self, Keys};
@@ -18,36 +18,60 @@ pub(crate) enum Entry {
     NoKey,
 }
 
-/// What of a request's headers is for the gateway, found in one walk.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Marks<'a> {
-    authorization: Option<&'a [u8]>,
-    key: Option<&'a [u8]>,
-    tenant: Option<&'a [u8]>,
-    priority: Option<&'a [u8]>,
-    patience: Option<&'a [u8]>,
+/// What of a request's headers is for the gateway. Of each the first counts.
+#[derive(Clone, Default)]
+pub(crate) struct Marks {
+    authorization: Option<Box<[u8]>>,
+    key: Option<Box<[u8]>>,
+    tenant: Option<u64>,
+    priority: Option<Priority>,
+    patience: Option<Duration>,
 }
 
-impl<'a> Marks<'a> {
-    pub(crate) fn read(headers: &'a HeaderMap) -> Self {
-        let mut marks = Marks::default();
-        for (name, value) in headers {
-            let place = match name.as_str() {
-                "authorization" => &mut marks.authorization,
-                // Anthropic's and Azure's places for a key.
-                "x-api-key" | "api-key" => &mut marks.key,
-                "x-tidegate-tenant" => &mut marks.tenant,
-                "x-tidegate-priority" => &mut marks.priority,
-                "x-tidegate-deadline-s" | "x-request-timeout" => &mut marks.patience,
-                _ => continue,
-            };
-            place.get_or_insert(value.as_bytes());
+impl fmt::Debug for Marks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the keys.
+        f.debug_struct("Marks").field("priority", &self.priority).finish_non_exhaustive()
+    }
+}
+
+impl Marks {
+    /// Takes a header that is the gateway's or must not reach an engine; says whether it was one.
+    pub(crate) fn take(&mut self, name: &[u8], value: &[u8]) -> bool {
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        match name.len() {
+            6 => is("cookie"),
+            7 if is("api-key") => keep(&mut self.key, value),
+            // Anthropic's and Azure's places for a key.
+            9 if is("x-api-key") => keep(&mut self.key, value),
+            13 if is("authorization") => keep(&mut self.authorization, value),
+            // What comes back is looked at, so it must not come compressed.
+            15 => is("accept-encoding"),
+            17 if is("x-request-timeout") => self.wait(value),
+            12.. if name[..11].eq_ignore_ascii_case(b"x-tidegate-") => self.ours(&name[11..], value),
+            _ => false,
         }
-        marks
     }
 
-    fn key(&self) -> Option<&'a [u8]> {
-        let Some(value) = self.authorization else { return self.key };
+    /// One of our own headers: known or not, it goes no further.
+    fn ours(&mut self, name: &[u8], value: &[u8]) -> bool {
+        if name.eq_ignore_ascii_case(b"tenant") {
+            self.tenant.get_or_insert_with(|| keys::tenant(value));
+        } else if name.eq_ignore_ascii_case(b"priority") {
+            self.priority.get_or_insert_with(|| priority(value));
+        } else if name.eq_ignore_ascii_case(b"deadline-s") {
+            self.wait(value);
+        }
+        true
+    }
+
+    fn wait(&mut self, value: &[u8]) -> bool {
+        self.patience = self.patience.or_else(|| patience(value));
+        true
+    }
+
+    fn key(&self) -> Option<&[u8]> {
+        let Some(value) = self.authorization.as_deref() else { return self.key.as_deref() };
         let bearer = value.split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
         Some(bearer.map_or(value, |(_, key)| key.trim_ascii()))
     }
@@ -58,124 +82,56 @@ impl<'a> Marks<'a> {
         match (keys, self.key()) {
             (Some(keys), Some(key)) => keys.tenant(key).map_or(Entry::Unknown, Entry::Tenant),
             (Some(_), None) => Entry::NoKey,
-            (None, key) => Entry::Tenant(self.tenant.or(key).map_or(0, keys::tenant)),
+            (None, key) => Entry::Tenant(self.tenant.or_else(|| key.map(keys::tenant)).unwrap_or(0)),
         }
     }
 
     /// How important it says it is; what it does not say well is normal.
     pub(crate) fn priority(&self) -> Priority {
-        match self.priority {
-            Some(v) if v.eq_ignore_ascii_case(b"high") => Priority::High,
-            Some(v) if v.eq_ignore_ascii_case(b"low") => Priority::Low,
-            _ => Priority::Normal,
-        }
+        self.priority.unwrap_or(Priority::Normal)
     }
 
     /// How long its client waits for the beginning of an answer, if it said so.
     pub(crate) fn patience(&self) -> Option<Duration> {
-        let seconds: f64 = std::str::from_utf8(self.patience?).ok()?.trim().parse().ok()?;
-        Duration::try_from_secs_f64(seconds).ok()
+        self.patience
     }
 }
 
-/// Writes a request's headers as its engine gets them: as they came, without what is between client and gateway
-/// only: the connection's, the client's credentials, ours, and what says how long the body is, which whoever
-/// sends the body says.
-pub(crate) fn write_headers(headers: &HeaderMap, out: &mut Vec<u8>) {
-    let named = named_by_connection(headers);
-    for (name, value) in headers {
-        if !is_ours(name) && !named.contains(name) {
-            out.extend_from_slice(name.as_str().as_bytes());
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(value.as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
+fn keep(place: &mut Option<Box<[u8]>>, value: &[u8]) -> bool {
+    place.get_or_insert_with(|| value.into());
+    true
+}
+
+fn priority(value: &[u8]) -> Priority {
+    if value.eq_ignore_ascii_case(b"high") {
+        Priority::High
+    } else if value.eq_ignore_ascii_case(b"low") {
+        Priority::Low
+    } else {
+        Priority::Normal
     }
 }
 
-/// Headers that `Connection` names are the connection's too.
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let mut named = Vec::new();
-    for value in headers.get_all(header::CONNECTION) {
-        for name in value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {
-            if name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close") {
-                continue;
-            }
-            named.extend(HeaderName::from_bytes(name).ok().filter(|name| *name != header::HOST));
-        }
-    }
-    named
-}
-
-fn is_ours(name: &HeaderName) -> bool {
-    match name.as_str() {
-        "connection"
-        | "keep-alive"
-        | "proxy-connection"
-        | "transfer-encoding"
-        | "content-length"
-        | "te"
-        | "trailer"
-        | "upgrade"
-        | "expect"
-        | "proxy-authenticate"
-        | "proxy-authorization" => true,
-        "authorization" | "x-api-key" | "api-key" | "cookie" | "x-request-timeout" => true,
-        // What comes back is looked at, so it must not come compressed.
-        "accept-encoding" => true,
-        name => name.starts_with("x-tidegate-"),
-    }
+fn patience(value: &[u8]) -> Option<Duration> {
+    let seconds: f64 = std::str::from_utf8(value).ok()?.trim().parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
-    }
-
-    fn written(pairs: &[(&'static str, &'static str)]) -> String {
-        let mut out = Vec::new();
-        write_headers(&headers(pairs), &mut out);
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn what_is_between_client_and_gateway_never_reaches_an_engine() {
-        let out = written(&[
-            ("connection", "keep-alive, x-hop"),
-            ("x-hop", "1"),
-            ("keep-alive", "timeout=5"),
-            ("authorization", "Bearer sk-secret"),
-            ("x-api-key", "sk-secret"),
-            ("api-key", "sk-secret"),
-            ("cookie", "session=1"),
-            ("te", "trailers"),
-            ("transfer-encoding", "chunked"),
-            ("content-length", "2"),
-            ("proxy-authorization", "x"),
-            ("accept-encoding", "gzip"),
-            ("x-tidegate-tenant", "me"),
-            ("x-tidegate-priority", "high"),
-            ("x-tidegate-deadline-s", "4"),
-            ("content-type", "application/json"),
-            ("host", "gateway"),
-            ("x-mine", "stays"),
-        ]);
-        assert_eq!(out, "content-type: application/json\r\nhost: gateway\r\nx-mine: stays\r\n");
-    }
-
-    #[test]
-    fn a_connection_header_cannot_take_the_host_away() {
-        assert_eq!(written(&[("connection", "host, close"), ("host", "h")]), "host: h\r\n");
+    fn marks(pairs: &[(&str, &str)]) -> Marks {
+        let mut marks = Marks::default();
+        for (name, value) in pairs {
+            assert!(marks.take(name.as_bytes(), value.as_bytes()), "{name}");
+        }
+        marks
     }
 
     #[test]
     fn with_keys_set_only_a_key_makes_a_tenant() {
         let keys = Keys::parse("sk-one\n");
-        let entry = |pairs: &[_]| Marks::read(&headers(pairs)).entry(Some(&keys));
+        let entry = |pairs: &[_]| marks(pairs).entry(Some(&keys));
         let by_key = entry(&[("authorization", "Bearer sk-one"), ("x-tidegate-tenant", "x")]);
         assert!(matches!(by_key, Entry::Tenant(t) if t != 0));
         assert_eq!(entry(&[("x-api-key", "sk-one")]), by_key);
@@ -186,16 +142,34 @@ mod tests {
     #[test]
     fn without_keys_a_header_names_the_tenant_and_nobody_is_zero() {
         assert_eq!(Marks::default().entry(None), Entry::Tenant(0));
-        let map = headers(&[("x-tidegate-tenant", "team"), ("authorization", "Bearer x")]);
-        assert_eq!(Marks::read(&map).entry(None), Entry::Tenant(keys::tenant(b"team")));
+        let both = marks(&[("authorization", "Bearer x"), ("X-Tidegate-Tenant", "team")]);
+        assert_eq!(both.entry(None), Entry::Tenant(keys::tenant(b"team")));
+        assert_eq!(marks(&[("authorization", "Bearer x")]).entry(None), Entry::Tenant(keys::tenant(b"x")));
     }
 
     #[test]
     fn a_deadline_that_is_no_number_is_none() {
-        let patience = |v| Marks::read(&headers(&[("x-tidegate-deadline-s", v)])).patience();
+        let patience = |v| marks(&[("x-tidegate-deadline-s", v)]).patience();
         assert_eq!(patience("2.5"), Some(Duration::from_millis(2500)));
         for bad in ["soon", "-1", "NaN", "inf", ""] {
             assert_eq!(patience(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn of_what_is_said_twice_the_first_counts() {
+        let twice = marks(&[("X-Tidegate-Priority", "HIGH"), ("x-tidegate-priority", "low")]);
+        assert_eq!(twice.priority(), Priority::High);
+        let twice = marks(&[("x-request-timeout", "2"), ("x-tidegate-deadline-s", "5")]);
+        assert_eq!(twice.patience(), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn what_is_none_of_ours_is_left_alone() {
+        let mut marks = Marks::default();
+        for name in ["host", "cookies", "x-api-keys", "x-tidegate", "content-type", "accept", "x-request-id"]
+        {
+            assert!(!marks.take(name.as_bytes(), b"x"), "{name}");
         }
     }
 }

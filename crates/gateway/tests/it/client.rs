@@ -158,9 +158,8 @@ impl Client {
 }
 
 impl Client {
-    /// How many bytes come until the other side closes.
-    pub(crate) async fn bytes_to_the_end(&mut self) -> usize {
-        while self.more().await > 0 {}
-        self.buffer.len()
+    /// What was read and not looked at yet.
+    pub(crate) fn take_buffered(&mut self) -> String {
+        String::from_utf8(std::mem::take(&mut self.buffer)).unwrap()
     }
 }

@@ -37,6 +37,8 @@ pub(crate) enum Mode {
     Stall,
     /// A JSON answer of so many bytes, in pieces.
     Large(usize),
+    /// Half of such an answer, then the connection ends; in chunks or with a length.
+    HalfLarge { bytes: usize, chunked: bool },
     /// Answers and closes the connection at once, without saying that it would.
     AnswerAndClose,
 }
@@ -190,6 +192,22 @@ async fn act(stream: &mut TcpStream, mode: Mode, streamed: bool, gate: &Semaphor
             );
             stream.write_all(head.as_bytes()).await?;
             stream.write_all(&vec![b' '; bytes]).await?;
+        }
+        Mode::HalfLarge { bytes, chunked } => {
+            let framing = match chunked {
+                true => "transfer-encoding: chunked".to_owned(),
+                false => format!("content-length: {bytes}"),
+            };
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{framing}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await?;
+            for _ in 0..bytes / 2 / 1024 {
+                if chunked {
+                    piece(stream, &" ".repeat(1024)).await?;
+                } else {
+                    stream.write_all(&[b' '; 1024]).await?;
+                }
+            }
+            return Ok(false);
         }
         Mode::AnswerAndClose => unreachable!("only asked for JSON"),
     }

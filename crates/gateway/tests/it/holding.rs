@@ -16,6 +16,8 @@ async fn a_request_at_zero_waits_and_is_answered() {
     setup.demand(|d| d.waiting == 1).await;
     let view = setup.view();
     assert_eq!((view.held.len(), view.held[0].cold), (1, true));
+    // A quarter of the body's bytes, before an engine has counted any.
+    assert_eq!(view.held[0].prompt_tokens as usize, body("m", false).len() / 4);
     setup.ready(&engine);
     let answer = client.answer().await;
     assert_eq!((answer.status(), answer.body.as_str()), (200, JSON));

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
-use crate::client::{Client, chat};
+use crate::client::{Client, body, chat};
 use crate::engine::{Engine, Mode, chunk};
 use crate::setup::{Setup, limits};
+use tokio::io::AsyncReadExt;
 
 #[tokio::test]
 async fn an_engine_that_never_answers_is_given_up_with_a_504() {
@@ -39,14 +40,33 @@ async fn when_every_engine_fails_the_client_is_told_so() {
 
 #[tokio::test]
 async fn a_large_answer_that_breaks_is_cut_because_nothing_else_would_tell() {
-    let engine = Engine::open(Mode::Large(8 << 20)).await;
+    for chunked in [false, true] {
+        // More than a megabyte: what is shorter is read whole first, and asked for again elsewhere.
+        let engine = Engine::open(Mode::HalfLarge { bytes: 4 << 20, chunked }).await;
+        let setup = Setup::before(&[&engine]).await;
+        let mut client = Client::connect(setup.addr()).await;
+        client.chat(false).await;
+        let answer = client.answer().await;
+        assert_eq!((answer.status(), answer.whole), (200, false), "chunked: {chunked}");
+        assert!(answer.body.len() < 4 << 20);
+        setup.demand(|d| d.in_flight == 0).await;
+        assert_eq!(setup.view().requests[&502], 1);
+    }
+}
+
+#[tokio::test]
+async fn to_a_client_that_knows_only_the_end_of_its_connection_a_cut_answer_ends_in_a_reset() {
+    let engine = Engine::open(Mode::HalfLarge { bytes: 4 << 20, chunked: true }).await;
     let setup = Setup::before(&[&engine]).await;
     let mut client = Client::connect(setup.addr()).await;
-    client.chat(false).await;
-    assert_eq!(client.head().await.unwrap().status, 200);
-    drop(engine);
-    assert!(client.bytes_to_the_end().await < 8 << 20);
-    setup.demand(|d| d.in_flight == 0).await;
+    let body = body("m", false);
+    client
+        .send(format!("POST /v1/chat/completions HTTP/1.0\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+        .await;
+    let mut all = Vec::new();
+    let error =
+        client.stream.read_to_end(&mut all).await.expect_err("a plain end would look like a whole answer");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod forwarding;
 mod holding;
 mod hostile_clients;
 mod hostile_engines;
+mod protocol;
 mod setup;
 mod streams;
 mod tls;

@@ -57,12 +57,12 @@ pub const ANNOTATIONS: &[Annotation] = &[
     Annotation {
         name: "tidegate.dev/honour-polling-interval",
         about: "ask remote sources only every pollingInterval",
-        now: "checked only",
+        now: "`up`: every second by default",
     },
     Annotation {
         name: "tidegate.dev/prometheus",
-        about: "embedded: evaluate queries over what we scrape",
-        now: "`up` evaluates all `prometheus` triggers so",
+        about: "embedded: evaluate queries over what we scrape; remote: ask the server the trigger names",
+        now: "`up`: as `--prometheus` says, embedded by default",
     },
     Annotation {
         name: "tidegate.dev/preemptible",
@@ -155,7 +155,8 @@ pub(super) fn check(document: &Document, faults: &mut Faults<'_>) {
     check("tidegate.dev/honour-polling-interval", &boolean, "write \"true\" or \"false\"");
     check("tidegate.dev/preemptible", &boolean, "write \"true\" or \"false\"");
     check("tidegate.dev/adopt", &boolean, "write \"true\" or \"false\"");
-    check("tidegate.dev/prometheus", &|text| text == "embedded", "write embedded, or leave it out");
+    let answered = |text: &str| matches!(text, "embedded" | "remote");
+    check("tidegate.dev/prometheus", &answered, "write embedded or remote, or leave it out");
     let price = |text: &str| text.parse::<f64>().is_ok_and(|price| price.is_finite() && price >= 0.0);
     check("tidegate.dev/gpu-price-per-hour", &price, "write a number such as 2.50");
 }

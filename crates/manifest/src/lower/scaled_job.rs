@@ -5,11 +5,10 @@ use std::sync::Arc;
 use tidegate_core::scale::spec::{Combine, Jobs, Kind, Spec, Strategy, Tuning};
 
 use super::{Faults, Target, annotations, triggers};
+use crate::bound::Bound;
 use crate::kinds::keda::{MultipleScalersCalculation, ScaledJob, ScalingStrategyKind};
 use crate::load::Manifests;
 use crate::path;
-use crate::trigger::Owner;
-use crate::workload::{env_container, environment};
 
 pub(super) fn lower(
     manifests: &Manifests,
@@ -21,16 +20,8 @@ pub(super) fn lower(
     let polling_interval = faults.seconds(path!["spec", "pollingInterval"], spec.polling_interval, 30);
     let min = faults.count(path!["spec", "minReplicaCount"], spec.min_replica_count, 0);
     let max = faults.count(path!["spec", "maxReplicaCount"], spec.max_replica_count, 100);
-    let container = env_container(&spec.job_target_ref.template, spec.env_source_container_name.as_deref());
-    let environment = container.and_then(environment);
-    let lowered = triggers::lower(
-        manifests,
-        &spec.triggers,
-        environment.as_ref(),
-        Owner::ScaledJob,
-        polling_interval,
-        faults,
-    );
+    let bound = Bound::of(manifests, faults.document)?;
+    let lowered = triggers::lower(&bound, polling_interval, faults);
     annotations::check(faults.document, faults);
     let document_ref = faults.document;
     let jobs = Jobs {

@@ -9,12 +9,12 @@ use tidegate_core::scale::spec::{
 use tidegate_core::units::Milli;
 
 use super::{Faults, Target, annotations, behavior, triggers};
+use crate::bound::Bound;
 use crate::formula::ExprLang;
 use crate::kinds::keda::{self, ModifierMetricType, ScaledObject};
 use crate::load::Manifests;
 use crate::path;
 use crate::trigger::Owner;
-use crate::workload::{TargetRef, env_container, environment};
 
 /// `pollingInterval` where the manifest is silent.
 const POLLING_INTERVAL_S: u32 = 30;
@@ -45,17 +45,9 @@ pub(super) fn lower(
     check_names(spec, faults);
 
     let modifiers = spec.advanced.as_ref().and_then(|advanced| advanced.scaling_modifiers.as_ref());
-    let composed =
-        modifiers.is_some_and(|m| [&m.formula, &m.target].into_iter().flatten().any(|text| !text.is_empty()));
-    let owner = Owner::ScaledObject { modifiers: composed };
-    let target_ref = TargetRef::of(faults.document)?;
-    let template = target_ref.find(manifests).and_then(|workload| workload.object.pod_template());
-    let container = template.and_then(|(_, template)| {
-        env_container(template, spec.scale_target_ref.env_source_container_name.as_deref())
-    });
-    let environment = container.and_then(environment);
-    let lowered =
-        triggers::lower(manifests, &spec.triggers, environment.as_ref(), owner, polling_interval, faults);
+    let bound = Bound::of(manifests, faults.document)?;
+    let composed = bound.owner == Owner::ScaledObject { modifiers: true };
+    let lowered = triggers::lower(&bound, polling_interval, faults);
 
     let tuning = Tuning::default();
     let hpa = spec.advanced.as_ref().and_then(|advanced| advanced.horizontal_pod_autoscaler_config.as_ref());

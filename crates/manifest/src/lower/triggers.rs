@@ -7,12 +7,11 @@ use tidegate_core::scale::spec::{Activation, Metric, Signal};
 use tidegate_core::time::Span;
 
 use super::{CronSignal, Faults, stale_after};
+use crate::bound::Bound;
 use crate::kinds::keda::ScaleTrigger;
-use crate::load::Manifests;
 use crate::nearest::nearest;
 use crate::path;
-use crate::trigger::{self, Declared, FaultKind, Owner, Source, Trigger};
-use crate::workload::auth_parameters;
+use crate::trigger::{self, FaultKind, Owner, Source, Trigger};
 
 /// Triggers one object may have: each is asked every second.
 const TRIGGERS_MAX: usize = 64;
@@ -26,14 +25,8 @@ pub(super) struct Signals {
 }
 
 /// Lowers all triggers; faults are told and leave the trigger out.
-pub(super) fn lower(
-    manifests: &Manifests,
-    triggers: &[ScaleTrigger],
-    environment: Option<&BTreeMap<String, Option<String>>>,
-    owner: Owner,
-    polling_interval: Span,
-    faults: &mut Faults<'_>,
-) -> Signals {
+pub(super) fn lower(bound: &Bound<'_>, polling_interval: Span, faults: &mut Faults<'_>) -> Signals {
+    let Bound { triggers, owner, .. } = *bound;
     let mut lowered = Signals::default();
     let at = path!["spec", "triggers"];
     if triggers.is_empty() {
@@ -45,22 +38,9 @@ pub(super) fn lower(
         return lowered;
     }
     report_twins(triggers, faults);
-    let namespace = faults.document.namespace.clone();
     for (index, declared) in triggers.iter().enumerate() {
-        let parameters = auth_parameters(manifests, &namespace, declared);
-        let undefined = report_undefined(index, declared, environment, faults);
-        let result = trigger::parse(&Declared {
-            index,
-            type_: &declared.type_,
-            name: declared.name.as_deref().filter(|name| !name.is_empty()),
-            metadata: &declared.metadata,
-            metric_type: declared.metric_type.as_deref().filter(|text| !text.is_empty()),
-            use_cached_metrics: declared.use_cached_metrics == Some(true),
-            auth_parameters: parameters.as_ref(),
-            environment,
-            owner,
-        });
-        match result {
+        let undefined = report_undefined(index, declared, bound.environment.as_ref(), faults);
+        match bound.parse(index) {
             Ok(trigger) => {
                 deprecated(index, &trigger, faults);
                 unknown(index, &trigger, faults);

@@ -2,15 +2,18 @@
 //!
 //! One such server is our own gateway: its service is named `tidegate…`, as in
 //! `tidegate-gateway.tidegate:9090`. KEDA asks it for the target over gRPC; here the same metadata that
-//! it would answer from says it: `targetValue`, and `metric` for what is counted.
+//! it would answer from says it: `targetValue`, and `metric` for what is counted, or `signal` for a number
+//! that somebody pushes under that name.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use tidegate_core::scale::spec::{Goal, Series};
+use tidegate_core::time::Span;
 
 use super::params::{A, Given, Origin, Reader, Secret, boolean, float, param, text};
 use super::{FaultKind, Parsed, Source};
+use crate::duration;
 
 /// The parameters of an `external` or `external-push` trigger.
 #[derive(Clone, PartialEq)]
@@ -63,14 +66,74 @@ impl GatewayMetric {
 }
 
 impl External {
-    /// What is asked of our own gateway, if the address is a gateway's.
+    /// What is asked of our own gateway, if the address is a gateway's and no pushed signal is meant.
     #[must_use]
     pub fn gateway(&self) -> Option<GatewayMetric> {
-        if !is_gateway(&self.scaler_address) {
+        if !is_gateway(&self.scaler_address) || self.pushed().is_some() {
             return None;
         }
         let metric = self.metadata.get("metric").and_then(Given::value);
         Some(metric.and_then(|name| GatewayMetric::named(name.trim())).unwrap_or_default())
+    }
+}
+
+/// A number that somebody pushes to us under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushedSignal {
+    /// `signal`: the name it is pushed under.
+    pub name: String,
+    /// `staleAfter`: how long a push counts.
+    pub stale_after: Span,
+}
+
+/// How long a push counts where the trigger has no `staleAfter`: a pusher's minute, with nothing to spare.
+const STALE_AFTER: Span = Span::from_secs(60);
+
+/// The longest and the shortest that make sense: a day, and a tick.
+const STALE_AFTER_RANGE: std::ops::RangeInclusive<Span> = Span::from_secs(1)..=Span::from_secs(86_400);
+
+/// Characters of a pushed signal's name: a label's.
+const SIGNAL_NAME_MAX: usize = 63;
+
+impl External {
+    /// The pushed signal that is meant, if the address is a gateway's and the metadata names one.
+    #[must_use]
+    pub fn pushed(&self) -> Option<PushedSignal> {
+        let text = |key: &str| self.metadata.get(key).and_then(Given::value).map(|text| text.trim());
+        let name = text("signal").filter(|name| !name.is_empty() && is_gateway(&self.scaler_address))?;
+        let stale_after = text("staleAfter").and_then(|text| duration::parse(text).ok());
+        Some(PushedSignal { name: name.to_owned(), stale_after: stale_after.unwrap_or(STALE_AFTER) })
+    }
+}
+
+/// A name that is one piece of a path.
+fn is_signal_name(name: &str) -> bool {
+    (1..=SIGNAL_NAME_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        && name.bytes().any(|byte| byte.is_ascii_alphanumeric())
+}
+
+fn check_pushed(reader: &mut Reader<'_>) {
+    if let Some(name) = reader.maybe("signal", text).filter(|name| !is_signal_name(name)) {
+        let shown: String = name.chars().take(SIGNAL_NAME_MAX).collect();
+        let message =
+            format!("signal: \"{shown}\" is no name: letters, digits, -, _ and ., at most {SIGNAL_NAME_MAX}");
+        reader.fault(
+            "signal",
+            FaultKind::BadValue,
+            message,
+            "Name it as a label would be, such as queue-depth.",
+        );
+    }
+    let Some(after) = reader.maybe("staleAfter", text) else { return };
+    if !duration::parse(&after).is_ok_and(|span| STALE_AFTER_RANGE.contains(&span)) {
+        let message = "staleAfter is no time between 1s and 24h".to_owned();
+        reader.fault(
+            "staleAfter",
+            FaultKind::BadValue,
+            message,
+            "Write how long a push counts, such as 60s.",
+        );
     }
 }
 
@@ -112,11 +175,15 @@ pub(super) fn parse(reader: &mut Reader<'_>, push: bool) -> Option<Parsed> {
     let keys: Vec<&str> = reader.declared.metadata.keys().map(String::as_str).collect();
     reader.also_reads(&keys);
     // The server tells the target when it is asked, and activity with every value.
-    let goal = match source.gateway() {
-        Some(_) => gateway_goal(reader),
-        None => reader.goal("scalerAddress", 1.0),
+    let (goal, activation) = if is_gateway(&source.scaler_address) {
+        check_pushed(reader);
+        let activation =
+            if source.pushed().is_some() { reader.or("activationValue", 0.0, float) } else { 0.0 };
+        (gateway_goal(reader), activation)
+    } else {
+        (reader.goal("scalerAddress", 1.0), 0.0)
     };
-    let parsed = Parsed::new("*".to_owned(), goal, 0.0, Source::External(source));
+    let parsed = Parsed::new("*".to_owned(), goal, activation, Source::External(source));
     Some(Parsed { series: Series::Sum, ..parsed })
 }
 

@@ -1,5 +1,7 @@
 //! `kafka` and `apache-kafka`: how far a consumer group lags behind.
 
+use tidegate_core::scale::spec::Absent;
+
 use super::auth::{AwsIdentity, require};
 use super::params::{
     A, Given, MA, ME, Param, Reader, Secret, boolean, choice, int, list, param, ranges, text, words,
@@ -205,7 +207,9 @@ pub(super) fn parse(reader: &mut Reader<'_>, client: Client) -> Option<Parsed> {
         None => format!("kafka-{}-topics", name_part(Some(&source.consumer_group))),
     };
     let activation = source.activation_lag_threshold as f64;
-    Some(Parsed::new(name, goal, activation, Source::Kafka(source)))
+    // A group that has not committed anything has no topics either, which counts as no lag upstream.
+    let absent = if source.topics.is_none() { Absent::Zero } else { Absent::Error };
+    Some(Parsed { absent, ..Parsed::new(name, goal, activation, Source::Kafka(source)) })
 }
 
 /// `enable` or `disable`.

@@ -28,7 +28,7 @@ mod workload;
 pub use auth::{AuthMode, AwsIdentity, HttpAuth, IdentityOwner, KeyPlace, OAuth};
 pub use catalogue::{KNOWN, TriggerType, is_known, nearest};
 pub use cron::Cron;
-pub use external::{External, GatewayMetric};
+pub use external::{External, GatewayMetric, PushedSignal};
 pub use http::{Aggregation, Format, MetricsApi};
 pub use kafka::{Client, Kafka, OffsetResetPolicy, Sasl, TokenProvider};
 pub use params::{Address, Given, Origin, Pairs, Secret};

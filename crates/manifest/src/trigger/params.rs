@@ -493,6 +493,12 @@ macro_rules! words {
             pub const fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $word),+ }
             }
+
+            /// What a word found elsewhere than in the manifest means.
+            #[must_use]
+            pub fn from_word(word: &str) -> Option<Self> {
+                $crate::trigger::params::choice(word.trim()).ok()
+            }
         }
 
         impl $crate::trigger::params::Choice for $name {

@@ -24,6 +24,8 @@ pub struct Prometheus {
     pub namespace: Option<String>,
     /// `customHeaders`.
     pub custom_headers: Pairs,
+    /// `cortexOrgID`: sent as the header `X-Scope-OrgID`.
+    pub cortex_org_id: Option<String>,
     /// `ignoreNullValues`: whether an empty result is 0 rather than a failure.
     pub ignore_null_values: bool,
     /// `unsafeSsl`.
@@ -54,6 +56,7 @@ pub(super) fn parse(reader: &mut Reader<'_>) -> Option<Parsed> {
         activation_threshold: reader.or("activationThreshold", 0.0, float),
         namespace: reader.maybe("namespace", text),
         custom_headers: reader.pairs("customHeaders"),
+        cortex_org_id: reader.maybe("cortexOrgID", text),
         ignore_null_values: reader.or("ignoreNullValues", true, boolean),
         unsafe_ssl: reader.or("unsafeSsl", false, boolean),
         timeout: timeout(reader),

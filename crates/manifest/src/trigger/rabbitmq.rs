@@ -1,5 +1,6 @@
 //! `rabbitmq`: a queue's length or rates.
 
+use tidegate_core::scale::spec::Absent;
 use tidegate_core::time::Span;
 
 use super::auth::OAuth;
@@ -145,7 +146,9 @@ pub(super) fn parse(reader: &mut Reader<'_>) -> Option<Parsed> {
     let goal = reader.goal(value_key, value);
     let name = format!("rabbitmq-{}", query_escaped(&source.queue_name));
     let activation = source.activation_value;
-    Some(Parsed::new(name, goal, activation, Source::RabbitMq(source)))
+    // A pattern that matches no queue is no work, as upstream; a queue that is not there is a mistake.
+    let absent = if source.use_regex { Absent::Zero } else { Absent::Error };
+    Some(Parsed { absent, ..Parsed::new(name, goal, activation, Source::RabbitMq(source)) })
 }
 
 /// The protocol by its name, or by the host's scheme.

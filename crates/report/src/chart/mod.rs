@@ -66,6 +66,8 @@ pub enum Style {
     Steps,
     /// Steps with the area below filled: histograms, requests in flight.
     Area,
+    /// A dot at each point, which shows its note where the pointer rests on it.
+    Marks,
 }
 
 /// A named run of points, in the order of their x.
@@ -74,25 +76,39 @@ pub struct Series {
     name: String,
     points: Vec<(f64, f64)>,
     style: Style,
+    /// For [`Style::Marks`]: what is said of each point.
+    notes: Vec<String>,
 }
+
+/// Marks of one series that are drawn, with some 200 bytes each: 400 KB.
+pub const MARKS_MAX: usize = 2_000;
 
 impl Series {
     /// Points joined by straight lines. A point whose y is no number leaves a gap.
     #[must_use]
     pub fn line(name: &str, points: Vec<(f64, f64)>) -> Self {
-        Series { name: name.to_owned(), points, style: Style::Line }
+        Series { name: name.to_owned(), points, style: Style::Line, notes: Vec::new() }
     }
 
     /// Points whose value holds until the next.
     #[must_use]
     pub fn steps(name: &str, points: Vec<(f64, f64)>) -> Self {
-        Series { name: name.to_owned(), points, style: Style::Steps }
+        Series { name: name.to_owned(), points, style: Style::Steps, notes: Vec::new() }
+    }
+
+    /// Dots, each with what is to be said of it: shown as a tooltip, without a script. Past [`MARKS_MAX`]
+    /// they are left out.
+    #[must_use]
+    pub fn marks(name: &str, marks: Vec<(f64, f64, String)>) -> Self {
+        let marks = marks.into_iter().filter(|(x, _, _)| x.is_finite()).take(MARKS_MAX);
+        let (points, notes) = marks.map(|(x, y, note)| ((x, y), note)).unzip();
+        Series { name: name.to_owned(), points, style: Style::Marks, notes }
     }
 
     /// Steps with the area below filled.
     #[must_use]
     pub fn area(name: &str, points: Vec<(f64, f64)>) -> Self {
-        Series { name: name.to_owned(), points, style: Style::Area }
+        Series { name: name.to_owned(), points, style: Style::Area, notes: Vec::new() }
     }
 }
 

@@ -94,6 +94,9 @@ fn text(out: &mut String, x: f64, y: f64, anchor: &str, label: &str) {
 
 /// Draws a series; whether there was anything to draw.
 fn series(out: &mut String, series: &Series, index: usize, x: &Scale, y: &Scale) -> bool {
+    if series.style == Style::Marks {
+        return marks(out, series, index, x, y);
+    }
     let floor = top_of(y.place(0.0).unwrap_or(0.0));
     let (mut line, mut area, mut dots) = (String::new(), String::new(), String::new());
     for piece in series.points.split(|(px, py)| x.place(*px).is_none() || y.place(*py).is_none()) {
@@ -115,7 +118,7 @@ fn series(out: &mut String, series: &Series, index: usize, x: &Scale, y: &Scale)
         for place in &places[1..] {
             let _ = match series.style {
                 Style::Line => write!(line, "L{:.1} {:.1}", place.0, place.1),
-                Style::Steps | Style::Area => write!(line, "H{:.1}V{:.1}", place.0, place.1),
+                Style::Steps | Style::Area | Style::Marks => write!(line, "H{:.1}V{:.1}", place.0, place.1),
             };
         }
         if series.style == Style::Area {
@@ -131,6 +134,19 @@ fn series(out: &mut String, series: &Series, index: usize, x: &Scale, y: &Scale)
     }
     out.push_str(&dots);
     !line.is_empty()
+}
+
+/// Draws dots with their notes; whether there was any.
+fn marks(out: &mut String, series: &Series, index: usize, x: &Scale, y: &Scale) -> bool {
+    let mut drawn = false;
+    for ((px, py), note) in series.points.iter().zip(&series.notes) {
+        let (Some(left), Some(top)) = (x.place(*px).map(left_of), y.place(*py).map(top_of)) else { continue };
+        let _ = write!(out, "<circle class=\"d s{index}\" cx=\"{left:.1}\" cy=\"{top:.1}\" r=\"3\"><title>");
+        push(out, note);
+        out.push_str("</title></circle>");
+        drawn = true;
+    }
+    drawn
 }
 
 /// The legend below the plot and its height; none for a single series, which the title names.

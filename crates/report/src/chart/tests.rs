@@ -111,3 +111,12 @@ proptest! {
         prop_assert!(svg.ends_with("</svg>"));
     }
 }
+
+#[test]
+fn a_mark_says_its_note_where_the_pointer_rests() {
+    let marks = vec![(1.0, 2.0, "1 → 2 <because>".to_owned()), (f64::NAN, 1.0, "nowhere".to_owned())];
+    let axis = || Axis::new("x", Unit::Count);
+    let svg = Chart::new("t", axis(), axis()).with(Series::marks("changes", marks)).svg();
+    assert!(svg.contains("<title>1 → 2 &lt;because&gt;</title></circle>"), "{svg}");
+    assert!(!svg.contains("nowhere"));
+}

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tidegate_core::scale::Reading;
 use tidegate_core::time::{Span, Time};
+use tidegate_manifest::bound::Files;
 use tidegate_manifest::trigger::GatewayMetric;
 use tidegate_manifest::{Manifests, Source as File, load, lower};
 use tidegate_signals::process::Usage;
 use tidegate_signals::scrape::{Pace, Scraper};
-use tidegate_signals::{Clock, Context, Demand, Endpoint, Source, Sources};
+use tidegate_signals::{Asker, Clock, Context, Demand, Endpoint, Pushed, Queries, Shared, Source, Sources};
 
 use crate::redis::Redis;
 use crate::server::{Page, Server, free_address};
@@ -60,7 +61,12 @@ fn sources(triggers: &str, address: &str) -> Sources {
     let [target] = lowered.targets.as_slice() else {
         panic!("{:?} {:?}", lowered.findings, manifests.findings)
     };
-    Sources::new(target, &manifests)
+    let (asker, pushed) = (Asker::new(Clock::unix()), Pushed::new(Clock::unix()));
+    Sources::new(
+        target,
+        &manifests,
+        Shared { asker: &asker, pushed: &pushed, queries: Queries::Embedded, files: &Files::new() },
+    )
 }
 
 async fn read(sources: &Sources, now: Time, context: &Context) -> Vec<(String, Reading)> {
@@ -123,15 +129,15 @@ async fn the_gateways_demand_is_what_the_metric_names() {
     let triggers: String = GatewayMetric::ALL.iter().map(|(name, _)| trigger(name)).collect();
     let sources = sources(&triggers, "");
     let demand = Some(Demand { waiting: 3.0, in_flight: 16.0, tokens: 900.0 });
-    let readings = read(&sources, Time::ORIGIN, &Context { demand, ..Context::default() }).await;
+    let readings = read(&sources, Time::ORIGIN, &Context { unix_s: 0, demand }).await;
     let expected = [("waiting", 3.0), ("in-flight", 16.0), ("demand", 19.0), ("tokens", 900.0)];
     assert_eq!(readings, expected.map(|(name, number)| (name.to_owned(), value(number))));
     assert!(read(&sources, Time::ORIGIN, &Context::default()).await.is_empty());
     assert!(sources.iter().all(|(_, source)| matches!(source, Source::Gateway(_))));
 }
 
-#[tokio::test]
-async fn processes_give_cpu_a_sample_each() {
+#[test]
+fn processes_give_cpu_a_sample_each() {
     let triggers = "  - {type: cpu, metricType: AverageValue, metadata: {value: \"2\"}}\n";
     let sources = sources(triggers, "");
     assert!(sources.wants_usage());
@@ -142,8 +148,7 @@ async fn processes_give_cpu_a_sample_each() {
         at: Time::ORIGIN,
         window: Span::from_secs(1),
     };
-    let context = Context { usage: Some(vec![usage("a"), usage("b")]), ..Context::default() };
-    let readings = read(&sources, Time::ORIGIN, &context).await;
+    let readings = sources.usage(&[usage("a"), usage("b")]);
     let Reading::Samples(samples) = &readings[0].1 else { panic!("{readings:?}") };
     assert_eq!(samples.iter().map(|sample| sample.pod.as_str()).collect::<Vec<_>>(), ["a", "b"]);
 }

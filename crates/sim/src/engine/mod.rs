@@ -29,6 +29,7 @@
 //! # Ok::<(), tidegate_sim::engine::Error>(())
 //! ```
 
+mod glide;
 mod kv;
 mod schedule;
 mod sequence;
@@ -87,6 +88,8 @@ pub struct Engine {
     running: Vec<Sequence>,
     waiting: VecDeque<Sequence>,
     batch: Option<Batch>,
+    /// Waiting requests that the last admission left, and that only the end of another can let in.
+    blocked: bool,
     /// The end of the last iteration: the next one cannot begin before it.
     clock: Time,
     totals: Stats,
@@ -111,6 +114,7 @@ impl Engine {
             running: Vec::new(),
             waiting: VecDeque::new(),
             batch: None,
+            blocked: false,
             clock: Time::from_micros(i64::MIN),
             totals: Stats::default(),
         })
@@ -161,6 +165,9 @@ impl Engine {
             self.begin(now.max(self.clock), &mut out.preempted);
         }
         while self.batch.as_ref().is_some_and(|batch| batch.iteration.ended <= now) {
+            if self.glide(now) {
+                continue;
+            }
             self.end(out);
             self.begin(self.clock, &mut out.preempted);
         }
@@ -169,6 +176,7 @@ impl Engine {
     /// Forgets a request wherever it is, and says how far it came. Its part in an iteration under way
     /// still takes its time.
     pub fn cancel(&mut self, now: Time, id: u64) -> Option<Finished> {
+        self.blocked = false;
         if let Some(place) = self.running.iter().position(|sequence| sequence.id == id) {
             let sequence = self.running.remove(place);
             self.release(&sequence);

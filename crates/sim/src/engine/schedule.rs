@@ -32,6 +32,8 @@ struct Work {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Batch {
     pub(super) iteration: Iteration,
+    /// Tokens its decoded sequences attend to.
+    pub(super) context_tokens: u64,
 }
 
 impl Pace {
@@ -44,6 +46,11 @@ impl Pace {
             prefill_per_token: profile.prefill_per_token_us,
             prefill_quadratic: profile.prefill_quadratic_ns / 1e3,
         }
+    }
+
+    /// How long an iteration takes that decodes `sequences` and prefills nothing.
+    pub(super) fn decoding(&self, sequences: u32, context_tokens: u64) -> Span {
+        self.duration(&Work { decoded: sequences, context_tokens, ..Work::default() })
     }
 
     fn duration(&self, work: &Work) -> Span {
@@ -81,9 +88,11 @@ impl Engine {
         let mut budget = self.max_batched_tokens;
         let mut work = Work::default();
         let before = preempted.len();
+        self.blocked = false;
         self.plan_running(at, &mut budget, &mut work, preempted);
         if preempted.len() == before {
             self.admit(at, &mut budget, &mut work);
+            self.blocked = !self.waiting.is_empty();
         }
         let sequences = self.running.iter().filter(|sequence| sequence.planned > 0).count() as u32;
         let ended = at + self.pace.duration(&work);
@@ -95,6 +104,7 @@ impl Engine {
                 tokens: work.decoded + work.prefill_tokens,
                 prefill_tokens: work.prefill_tokens,
             },
+            context_tokens: work.context_tokens,
         });
     }
 
@@ -189,7 +199,7 @@ impl Engine {
 
     /// Ends the iteration under way: every sequence whose known tokens are all computed gets one more.
     pub(super) fn end(&mut self, out: &mut Outputs) {
-        let Some(Batch { iteration }) = self.batch.take() else { return };
+        let Some(Batch { iteration, .. }) = self.batch.take() else { return };
         let at = iteration.ended;
         self.clock = at;
         self.totals.iterations += 1;

@@ -2,8 +2,18 @@
 //!
 //! Three forms are known, and told apart by their first line: the Azure LLM traces (CSV with
 //! `ContextTokens`), Mooncake (JSON lines with `input_length`) and BurstGPT (CSV with `Request tokens`).
+//! ServeGen's tables hold no requests but laws; [`ServeGen`] draws requests of them.
 
 mod instant;
+mod part;
+mod scaled;
+mod servegen;
+mod spread;
+
+pub use part::Stretch;
+pub use scaled::{BadFactor, Scaled};
+pub use servegen::{Lengths, Part, ServeGen};
+pub use spread::Spread;
 
 use std::io::{self, BufRead};
 
@@ -94,6 +104,12 @@ impl<R: BufRead> Trace<R> {
             (columns(&first).ok_or(Error::UnknownForm)?, None)
         };
         Ok(Trace { reader, form, line: 1, pending, origin: None, last: Span::ZERO, ended: false })
+    }
+
+    /// Whether its times are written in steps of three seconds, as Mooncake's are: see [`Spread`].
+    #[must_use]
+    pub fn is_coarse(&self) -> bool {
+        matches!(self.form, Form::Mooncake)
     }
 
     fn read(&mut self) -> Result<Option<TraceRequest>, Error> {

@@ -1,7 +1,5 @@
-//! Driving an engine to its end.
+//! An engine for tests.
 
-use tidegate_core::time::Time;
-use tidegate_sim::engine::{Engine, Outputs};
 use tidegate_sim::{ColdStart, Profile};
 
 /// An engine whose times can be worked out in the head: 10 ms an iteration that decodes, 20 ms one that
@@ -9,6 +7,7 @@ use tidegate_sim::{ColdStart, Profile};
 pub(crate) fn plain() -> Profile {
     Profile {
         name: "plain".to_owned(),
+        gpus: 1,
         decode_base_ms: 10.0,
         decode_per_seq_ms: 0.0,
         decode_per_context_token_us: 0.0,
@@ -23,15 +22,4 @@ pub(crate) fn plain() -> Profile {
         prefix_caching: true,
         cold_start: ColdStart::NONE,
     }
-}
-
-/// Steps until the engine is idle.
-pub(crate) fn finish(engine: &mut Engine, mut now: Time) -> Outputs {
-    let mut out = Outputs::default();
-    while let Some(end) = engine.next_iteration(now) {
-        assert!(end > now || out.is_empty(), "time goes on");
-        now = end;
-        engine.step(now, &mut out);
-    }
-    out
 }

@@ -139,7 +139,8 @@ fn take_pipes(child: &mut Child) -> Result<Pipes, Error> {
 }
 
 fn json(line: &str) -> Result<Value, Error> {
-    serde_json::from_str(line).map_err(|source| Error::NotJson { what: "the test cluster".to_owned(), source })
+    serde_json::from_str(line)
+        .map_err(|source| Error::NotJson { what: "the test cluster".to_owned(), source })
 }
 
 fn ready(line: &str) -> Result<Ready, Error> {

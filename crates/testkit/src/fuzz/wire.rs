@@ -1,7 +1,7 @@
 //! Bodies of the fuzzers of what comes over the wire: requests of clients, answers and streams of engines.
 
 use bytes::{Bytes, BytesMut};
-use tidegate_gateway::framing;
+use tidegate_gateway::framing::{self, Decoder, request};
 use tidegate_gateway::request::{ScanError, Scanner, scan};
 use tidegate_gateway::sse::{Dialect, Watcher};
 
@@ -61,7 +61,7 @@ pub fn answer(data: &[u8]) {
     for piece in stream.chunks(size) {
         read.extend_from_slice(piece);
         if body.is_none() {
-            match framing::head(&mut read) {
+            match framing::answer::head(&mut read) {
                 Ok(Some(head)) => body = Some(head.body),
                 Ok(None) => continue,
                 Err(_) => return,
@@ -74,4 +74,76 @@ pub fn answer(data: &[u8]) {
         }
     }
     assert!(given <= stream.len());
+}
+
+/// What was read of a client's connection: heads as text, bodies, and whether it ended in an error.
+#[derive(Debug)]
+struct Heard {
+    requests: Vec<(String, Vec<u8>)>,
+    refused: bool,
+}
+
+fn hear<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Heard {
+    const HEAD_BYTES_MAX: usize = 4096;
+    let (mut reader, mut read) = (request::Reader::new(HEAD_BYTES_MAX), BytesMut::new());
+    let mut heard = Heard { requests: Vec::new(), refused: false };
+    let mut body = Decoder::Over;
+    for piece in pieces {
+        read.extend_from_slice(piece);
+        loop {
+            loop {
+                match body.decode(&mut read) {
+                    Ok(Some(bytes)) => {
+                        assert!(!bytes.is_empty(), "a piece of a body that is nothing");
+                        if let Some((_, data)) = heard.requests.last_mut() {
+                            data.extend_from_slice(&bytes);
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(_) => return Heard { refused: true, ..heard },
+                }
+            }
+            if body != Decoder::Over {
+                break;
+            }
+            let mut seen = String::new();
+            let show = |name: &[u8], value: &[u8]| {
+                assert!(
+                    !value.iter().chain(name).any(|b| matches!(b, b'\r' | b'\n' | 0)),
+                    "a line within a line"
+                );
+                assert!(!framing::is_hop(name), "a header of the connection went on");
+                seen.push_str(&format!("{:?}", (name, value)));
+            };
+            match reader.head(&mut read, show) {
+                Ok(Some(head)) => {
+                    body = head.body;
+                    let keep = head.keep;
+                    heard.requests.push((format!("{head:?} {seen}"), Vec::new()));
+                    if !keep && body == Decoder::Over {
+                        return heard;
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => return Heard { refused: true, ..heard },
+            }
+        }
+    }
+    heard
+}
+
+/// A client's connection: however its bytes are cut, the same requests are read, and no more than came.
+pub fn client(data: &[u8]) {
+    let Some((size, stream)) = pieces(data) else { return };
+    let whole = hear(std::iter::once(stream));
+    let cut = hear(stream.chunks(size));
+    assert_eq!(whole.refused, cut.refused, "pieces of {size}");
+    let heads = |heard: &Heard| heard.requests.iter().map(|(head, _)| head.clone()).collect::<Vec<_>>();
+    assert_eq!(heads(&whole), heads(&cut), "pieces of {size}");
+    for ((_, body), (_, pieced)) in whole.requests.iter().zip(&cut.requests) {
+        // Of a body that turns out to be none, less may have been given where more of it came at once.
+        assert!(body == pieced || (whole.refused && pieced.starts_with(body)), "pieces of {size}");
+    }
+    let bodies: usize = whole.requests.iter().map(|(_, body)| body.len()).sum();
+    assert!(bodies <= stream.len());
 }

@@ -1,13 +1,17 @@
 //! One module a command.
 
 mod admin;
+pub(crate) mod compare;
 mod decide;
+pub(crate) mod doctor;
 pub(crate) mod engine;
 mod lint;
 pub(crate) mod load;
 mod replay;
+pub(crate) mod simulate;
 mod tls;
 pub(crate) mod top;
+pub(crate) mod tune;
 pub(crate) mod why;
 
 use std::io::{self, Write};
@@ -25,8 +29,12 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Engine(args) => engine::run(args),
         Command::Load(args) => load::run(&args),
         Command::Why(args) => why::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Decide(args) => decide::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Crds => {

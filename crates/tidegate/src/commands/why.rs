@@ -163,8 +163,21 @@ fn screen(why: &Why, zone: &TimeZone) -> String {
     }
     sentences(&mut text, "what limits it", &why.limits);
     sentences(&mut text, "what would change it", &why.levers);
+    signals(&mut text, why);
     steps(&mut text, decision);
     text
+}
+
+/// Each signal, whether it can be trusted, and what it said.
+fn signals(text: &mut String, why: &Why) {
+    if why.signals.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\nsignals");
+    let width = why.signals.iter().map(|signal| signal.name.len()).max().unwrap_or(0);
+    for signal in &why.signals {
+        let _ = writeln!(text, "  {:<width$}  {:<10} {}", signal.name, signal.state.name(), signal.text);
+    }
 }
 
 fn sentences(text: &mut String, heading: &str, sentences: &[String]) {
@@ -196,6 +209,7 @@ fn clock(unix_s: f64, zone: &TimeZone) -> String {
 mod tests {
     use super::*;
     use tidegate_dashboard::decision::StepView;
+    use tidegate_dashboard::model::{SignalState, SignalView};
     use tidegate_dashboard::why::Counts;
 
     #[test]
@@ -246,6 +260,12 @@ mod tests {
             levers: vec!["more: a maximum above 2".to_owned()],
             trouble: Some("command not found: vllm".to_owned()),
             replicas: Some(Counts { ready: 1, pending: 1, ..Counts::default() }),
+            signals: vec![SignalView {
+                name: "s0".to_owned(),
+                state: SignalState::Stale,
+                text: "25, 4 s old".to_owned(),
+                ..SignalView::default()
+            }],
             ..Why::default()
         };
         let expected = "\
@@ -261,6 +281,9 @@ what limits it
 
 what would change it
   more: a maximum above 2
+
+signals
+  s0  stale      25, 4 s old
 
 every rule that was asked
   signal  2 → 3    s0: 25 in all / 10 a replica

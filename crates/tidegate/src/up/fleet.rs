@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use anyhow::{Context as _, Result};
 use tidegate_core::route::Demand;
 use tidegate_core::scale::decision::Decision;
 use tidegate_core::scale::spec::Signal;
-use tidegate_core::scale::{Action, Event, Fleet, Reading, Spec, State};
+use tidegate_core::scale::{Action, Event, Fleet, Pod, Reading, Requests, Spec, State};
 use tidegate_dashboard::Board;
 use tidegate_dashboard::model::Severity;
 use tidegate_decide::Control;
@@ -20,19 +21,25 @@ use tidegate_gateway::Gateway;
 use tidegate_journal::Journal;
 use tidegate_local::Machine;
 use tidegate_local::status::Status;
-use tidegate_signals::{Context, Sources};
+use tidegate_signals::process::Usage;
+use tidegate_signals::{Asker, Context, Pushed, Queries, Shared, Sources};
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::clock::Clock;
 use super::swap::{self, Use};
+use super::trust::Trust;
 use super::world::World;
-use super::{limits, show};
+use super::{limits, show, usage};
 use crate::journals::Directory;
 use crate::output;
 
 /// How often everything is decided, whatever happens in between.
 const TICK: Duration = Duration::from_secs(1);
+
+/// The least time between two looks at a target's sources because one has news.
+const NEWS_PACE: Duration = Duration::from_millis(100);
 
 /// What the loop is told.
 #[derive(Debug)]
@@ -41,6 +48,10 @@ pub(crate) enum Message {
     Demand(Arc<str>, Demand),
     /// A target's sources were asked, and this is what they said.
     Readings(Arc<str>, Vec<(Arc<str>, Reading)>),
+    /// What processes use.
+    Usage(Vec<Usage>),
+    /// A source of a target's has news: it is asked before the next tick.
+    News(Arc<str>),
     /// The files changed, and they are good.
     World(Box<World>),
     /// The files changed, and they are not.
@@ -61,6 +72,22 @@ pub(crate) struct Entry {
     /// Since when its sources are being asked; `None` when they are not.
     asked: bool,
     pub(crate) readings: BTreeMap<Arc<str>, Reading>,
+    /// Which of them can be trusted.
+    pub(crate) trust: Trust,
+    /// What one replica asks for, and the replicas last told to the scale machine.
+    pub(crate) requests: Requests,
+    pub(crate) pods: Vec<Pod>,
+    /// Tells of news; it ends with the entry or its sources.
+    news: Option<Abort>,
+}
+
+/// A task that ends when this is dropped.
+pub(crate) struct Abort(AbortHandle);
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Everything that decides and obeys.
@@ -75,6 +102,12 @@ pub(crate) struct Loop {
     pub(crate) inbox: mpsc::UnboundedReceiver<Message>,
     pub(crate) outbox: mpsc::UnboundedSender<Message>,
     pub(crate) scrapes: Arc<super::scrape::Scrapes>,
+    pub(crate) usage: usage::Look,
+    /// Asks every server, for all targets.
+    pub(crate) asker: Asker,
+    /// What is pushed.
+    pub(crate) pushed: Pushed,
+    pub(crate) queries: Queries,
     pub(crate) entries: BTreeMap<Arc<str>, Entry>,
     /// Every unit, also those nothing scales.
     pub(crate) world: World,
@@ -85,6 +118,8 @@ pub(crate) struct Loop {
     pub(crate) in_vain: BTreeMap<Arc<str>, String>,
     /// Replicas that failed, as last said on standard error.
     pub(crate) failing: BTreeMap<Arc<str>, String>,
+    /// Where the journal is.
+    pub(crate) state_dir: PathBuf,
 }
 
 impl Loop {
@@ -115,6 +150,11 @@ impl Loop {
         match message {
             Message::Demand(target, demand) => self.demand(&target, demand),
             Message::Readings(target, readings) => self.readings(&target, readings),
+            Message::Usage(used) => self.used(&used),
+            Message::News(target) => {
+                self.ask(&target);
+                Ok(())
+            }
             Message::World(world) => self.replace(*world),
             Message::Refused(reason) => {
                 output::complain(&format!("the edit is refused, the old files stay in force: {reason}"));
@@ -144,6 +184,16 @@ impl Loop {
     fn readings(&mut self, target: &Arc<str>, readings: Vec<(Arc<str>, Reading)>) -> io::Result<()> {
         let Some(entry) = self.entries.get_mut(target) else { return Ok(()) };
         entry.asked = false;
+        self.take_readings(target, readings)?;
+        self.flush()
+    }
+
+    /// Readings of a target, and a decision on them.
+    pub(crate) fn take_readings(
+        &mut self,
+        target: &Arc<str>,
+        readings: Vec<(Arc<str>, Reading)>,
+    ) -> io::Result<()> {
         for (signal, reading) in readings {
             if !reading.is_finite() {
                 continue;
@@ -153,8 +203,7 @@ impl Loop {
             }
             self.step(target, &Event::Reading { signal, reading })?;
         }
-        self.decide(target)?;
-        self.flush()
+        self.decide(target)
     }
 
     /// The machine's replicas changed.
@@ -191,30 +240,33 @@ impl Loop {
     fn tick(&mut self) -> io::Result<()> {
         let names: Vec<Arc<str>> = self.entries.keys().cloned().collect();
         for name in names {
-            let Some(entry) = self.entries.get_mut(&name) else { continue };
-            if entry.asked {
+            if !self.ask(&name) {
                 self.decide(&name)?;
-                continue;
             }
-            entry.asked = true;
-            let now = self.clock.now();
-            let context = Context {
-                unix_s: now.as_micros().div_euclid(1_000_000),
-                demand: Some(told(entry.used.demand)),
-                usage: None,
-            };
-            let sources = Arc::clone(&entry.sources);
-            let outbox = self.outbox.clone();
-            tokio::spawn(async move {
-                let readings = sources.read(now, &context).await;
-                // The loop has ended when nobody takes it.
-                let _ = outbox.send(Message::Readings(name, readings));
-            });
         }
+        self.look_at_processes();
+        self.watch_signals();
         self.swap()?;
         self.flush()?;
         self.publish();
         Ok(())
+    }
+
+    /// Asks a target's sources, unless they are being asked.
+    fn ask(&mut self, name: &Arc<str>) -> bool {
+        let now = self.clock.now();
+        let Some(entry) = self.entries.get_mut(name).filter(|entry| !entry.asked) else { return false };
+        entry.asked = true;
+        let context =
+            Context { unix_s: now.as_micros().div_euclid(1_000_000), demand: Some(told(entry.used.demand)) };
+        let (name, sources) = (Arc::clone(name), Arc::clone(&entry.sources));
+        let outbox = self.outbox.clone();
+        tokio::spawn(async move {
+            let readings = sources.read(now, &context).await;
+            // The loop has ended when nobody takes it.
+            let _ = outbox.send(Message::Readings(name, readings));
+        });
+        true
     }
 
     fn decide(&mut self, target: &Arc<str>) -> io::Result<()> {
@@ -231,7 +283,7 @@ impl Loop {
     }
 
     /// One event, written down with what followed from it, and carried out.
-    fn step(&mut self, target: &Arc<str>, event: &Event) -> io::Result<()> {
+    pub(crate) fn step(&mut self, target: &Arc<str>, event: &Event) -> io::Result<()> {
         let now = self.clock.now();
         let mut actions = Vec::new();
         self.control.step(now, target, event, Some(&mut self.journal), &mut actions)?;
@@ -338,14 +390,24 @@ impl Loop {
         for target in &self.world.targets {
             let name = &target.spec.target;
             let Some(unit) = self.world.units.iter().find(|unit| unit.target == *name) else { continue };
-            let sources = Arc::new(Sources::new(target, &self.world.manifests));
+            let shared = Shared {
+                asker: &self.asker,
+                pushed: &self.pushed,
+                queries: self.queries,
+                files: self.world.auth.all(),
+            };
+            let sources = Arc::new(Sources::new(target, &self.world.manifests, shared));
             self.scrapes.target(unit, sources.series().cloned());
+            let requests = usage::requests(target, unit, &self.world.manifests);
+            let news = news_of(name, &sources, &self.outbox);
             match self.entries.get_mut(name) {
                 Some(entry) => {
                     entry.used.unit = unit.clone();
                     entry.used.min = target.spec.min;
                     entry.sources = sources;
                     entry.asked = false;
+                    entry.requests = requests;
+                    entry.news = news;
                 }
                 None => {
                     let used = Use {
@@ -363,6 +425,10 @@ impl Loop {
                         told: None,
                         asked: false,
                         readings: BTreeMap::new(),
+                        trust: Trust::default(),
+                        requests,
+                        pods: Vec::new(),
+                        news,
                     };
                     self.entries.insert(Arc::clone(name), entry);
                 }
@@ -379,7 +445,7 @@ impl Loop {
         }
     }
 
-    fn note(&self, severity: Severity, text: String) {
+    pub(crate) fn note(&self, severity: Severity, text: String) {
         self.notes.add(self.clock.unix_s(), severity, text);
     }
 
@@ -388,13 +454,26 @@ impl Loop {
         self.board.publish(fleet);
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.journal.finish()
     }
 }
 
+/// Tells the loop when a source of a target's has news.
+fn news_of(target: &Arc<str>, sources: &Sources, outbox: &mpsc::UnboundedSender<Message>) -> Option<Abort> {
+    let mut news = sources.news()?;
+    let (target, outbox) = (Arc::clone(target), outbox.clone());
+    let task = tokio::spawn(async move {
+        while news.next().await && outbox.send(Message::News(Arc::clone(&target))).is_ok() {
+            // Who pushes without end is heard at this pace.
+            tokio::time::sleep(NEWS_PACE).await;
+        }
+    });
+    Some(Abort(task.abort_handle()))
+}
+
 /// The demand as signals want it.
-fn told(demand: Demand) -> tidegate_signals::Demand {
+pub(crate) fn told(demand: Demand) -> tidegate_signals::Demand {
     tidegate_signals::Demand {
         waiting: f64::from(demand.waiting),
         in_flight: f64::from(demand.in_flight),

@@ -8,20 +8,25 @@
 //!        scrapes ─┘  └─ demand ─ gateway ◀─ clients
 //! ```
 
+mod auth;
 mod clock;
 mod demo;
 mod fleet;
+mod here;
 mod limits;
 mod scrape;
 mod show;
 mod swap;
 mod traffic;
+mod trust;
+mod usage;
 mod watch;
 mod world;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -30,17 +35,19 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tidegate_core::formula::Compiler;
 use tidegate_core::scale::State;
-use tidegate_dashboard::Board;
+use tidegate_dashboard::{Board, Number, Push};
 use tidegate_decide::Control;
 use tidegate_gateway::Gateway;
 use tidegate_gateway::keys::Keys;
 use tidegate_journal::Journal;
 use tidegate_local::{Machine, Status};
 use tidegate_manifest::formula::ExprLang;
+use tidegate_signals::{Asker, Pushed};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch as watch_channel};
 use tokio_util::sync::CancellationToken;
 
+use self::auth::AuthFiles;
 use self::clock::Clock;
 use self::fleet::{Loop, Message};
 use self::world::World;
@@ -76,9 +83,12 @@ async fn up(args: &Up) -> Result<ExitCode> {
     let (machine, status) = machine(args, &state_dir, clock, traffic).await?;
     let (control, journal) = resume(&state_dir, &world, clock, args.file.is_empty())?;
     let notes = Arc::new(show::Notes::default());
-    let admin = admin(args, Arc::clone(&board), &gateway).await?;
+    let signals_clock = tidegate_signals::Clock::new(move || clock.now());
+    let pushed = Pushed::new(signals_clock.clone());
+    let push = push(&state_dir, pushed.clone())?;
+    let admin = admin(args, Arc::clone(&board), &gateway, push).await?;
 
-    let hash = world.hash.clone();
+    let known = (world.hash.clone(), world.auth.clone());
     let mut fleet = Loop {
         clock,
         control,
@@ -90,18 +100,28 @@ async fn up(args: &Up) -> Result<ExitCode> {
         inbox,
         outbox: outbox.clone(),
         scrapes,
+        usage: usage::Look::default(),
+        asker: Asker::new(signals_clock),
+        pushed,
+        queries: args.prometheus.into(),
         entries: BTreeMap::new(),
         world,
         notes: Arc::clone(&notes),
         counted: BTreeMap::new(),
         in_vain: BTreeMap::new(),
         failing: BTreeMap::new(),
+        state_dir: state_dir.clone(),
     };
     fleet.install();
     announce(args, &gateway, &admin)?;
     let stop = CancellationToken::new();
     if !args.file.is_empty() {
-        tokio::spawn(watch::watch(args.file.clone(), hash, outbox.clone()));
+        tokio::spawn(watch::watch(
+            args.file.clone(),
+            args.filepath_auth_root_path.clone(),
+            known,
+            outbox.clone(),
+        ));
     } else if !args.no_load {
         let url = format!("http://{}", gateway.addr());
         tokio::spawn(demo::play(url, args.demo_speed, stop.clone(), clock, notes));
@@ -121,9 +141,9 @@ async fn up(args: &Up) -> Result<ExitCode> {
 /// The files as they are at the start; `None` after telling why they are refused.
 fn first(args: &Up) -> Result<Option<World>> {
     let read = if args.file.is_empty() {
-        world::understand(demo::sources(args.demo_speed))
+        world::understand(demo::sources(args.demo_speed), AuthFiles::default())
     } else {
-        world::read(&args.file)?
+        world::read(&args.file, args.filepath_auth_root_path.as_deref())?
     };
     match read {
         Ok(world) if world.units.is_empty() => {
@@ -232,7 +252,12 @@ async fn machine(
     Ok(Machine::start(config).await?)
 }
 
-async fn admin(args: &Up, board: Arc<Board>, gateway: &Arc<Gateway>) -> Result<tidegate_dashboard::Running> {
+async fn admin(
+    args: &Up,
+    board: Arc<Board>,
+    gateway: &Arc<Gateway>,
+    push: Push,
+) -> Result<tidegate_dashboard::Running> {
     let writer = Arc::clone(gateway);
     board.add_metrics(move |out| writer.write_metrics(out));
     let token = if args.admin_addr.ip().is_loopback() { None } else { Some(token()?) };
@@ -243,8 +268,32 @@ async fn admin(args: &Up, board: Arc<Board>, gateway: &Arc<Gateway>) -> Result<t
         (Some(cert), Some(key)) if token.is_some() => Some(tidegate_gateway::tls::load(cert, key)?),
         _ => None,
     };
-    let config = tidegate_dashboard::Config { addr: args.admin_addr, token, tls };
+    let config = tidegate_dashboard::Config { addr: args.admin_addr, token, tls, push: Some(push) };
     Ok(tidegate_dashboard::serve(config, board).await?)
+}
+
+/// Where a pusher finds its token, in the state directory.
+const PUSH_TOKEN: &str = "push-token";
+
+/// Takes pushed signals from who shows the token, which stays the same from one run to the next.
+fn push(state_dir: &Path, pushed: Pushed) -> Result<Push> {
+    let file = state_dir.join(PUSH_TOKEN);
+    let shown = file.display();
+    let token = match fs::read_to_string(&file) {
+        Ok(text) if text.trim().len() >= tidegate_dashboard::TOKEN_CHARS_MIN => text.trim().to_owned(),
+        _ => {
+            let token = token()?;
+            let mut options = File::options();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            let opened = options.open(&file).with_context(|| format!("cannot write {shown}"))?;
+            writeln!(&opened, "{token}").with_context(|| format!("cannot write {shown}"))?;
+            token
+        }
+    };
+    let take = move |target: &str, signal: &str, number: Number| {
+        pushed.push(target, signal, number.value, number.active).map_err(|refused| refused.to_string())
+    };
+    Ok(Push { token, take: Arc::new(take) })
 }
 
 /// 128 bits nobody can guess, in hex.

@@ -13,6 +13,7 @@ use tidegate_dashboard::model::{
 use tidegate_gateway::{EndpointViewNamed, Percentiles, TargetView as Traffic};
 use tidegate_local::Unit;
 use tidegate_local::status::{ReplicaStatus, State, Status, TargetStatus};
+use tidegate_signals::Liveness;
 
 use super::fleet::{Entry, Loop};
 
@@ -85,6 +86,7 @@ pub(crate) fn fleet(of: &mut Loop) -> Shown {
         gpus: gpus(&status),
         targets,
         cost_per_hour: (!costs.is_empty()).then(|| costs.iter().sum()),
+        machine: Some(super::here::view(&of.state_dir)),
         notes: of.notes.list(),
     }
 }
@@ -153,7 +155,7 @@ fn flow(view: &mut TargetView, traffic: &Traffic, now: f64) {
             waited_s: (now - held.since.as_secs_f64()).max(0.0),
             expected_s: held.expected.map(|span| span.as_secs_f64()),
             priority: format!("{:?}", held.priority).to_lowercase(),
-            prompt_tokens: 0,
+            prompt_tokens: held.prompt_tokens.into(),
         })
         .collect();
 }
@@ -283,7 +285,19 @@ fn signals(spec: &tidegate_core::scale::Spec, entry: &Entry) -> Vec<SignalView> 
             Some(Reading::Absent) => (SignalState::Absent, None, "empty result".to_owned()),
             Some(Reading::Error(text)) => (SignalState::Error, None, text.to_string()),
         };
-        SignalView { name: signal.name.to_string(), value, target: goal(&signal.metric), state, text }
+        let trust = entry.trust.of(&signal.name);
+        let state = match trust {
+            Some((Liveness::NotMoving, _)) => SignalState::NotMoving,
+            _ => state,
+        };
+        SignalView {
+            name: signal.name.to_string(),
+            value,
+            target: goal(&signal.metric),
+            state,
+            text,
+            since_unix_s: trust.map(|(_, since)| since.as_secs_f64()),
+        }
     };
     spec.signals.iter().map(view).collect()
 }

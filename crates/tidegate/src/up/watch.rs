@@ -9,6 +9,7 @@ use std::time::Duration;
 use tidegate_journal::manifest_hash;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::auth::AuthFiles;
 use super::fleet::Message;
 use super::world;
 use crate::files;
@@ -16,22 +17,30 @@ use crate::files;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Looks for ever, and tells of each change once.
-pub(crate) async fn watch(paths: Vec<PathBuf>, mut known: String, tell: UnboundedSender<Message>) {
+pub(crate) async fn watch(
+    paths: Vec<PathBuf>,
+    auth_root: Option<PathBuf>,
+    mut known: (String, AuthFiles),
+    tell: UnboundedSender<Message>,
+) {
     let mut interval = tokio::time::interval(LOOK);
     let mut unreadable = None;
     loop {
         interval.tick().await;
-        let paths = paths.clone();
-        let read = tokio::task::spawn_blocking(move || files::manifests(&paths)).await;
+        let (paths, auth_root) = (paths.clone(), auth_root.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            Ok((files::manifests(&paths)?, AuthFiles::read(auth_root.as_deref())?))
+        });
+        let read: Result<anyhow::Result<_>, _> = read.await;
         let message = match read {
-            Ok(Ok(sources)) => {
+            Ok(Ok((sources, auth))) => {
                 unreadable = None;
                 let hash = manifest_hash(sources.iter().map(|source| source.bytes.as_slice()));
-                if hash == known {
+                if known.0 == hash && known.1 == auth {
                     continue;
                 }
-                known = hash;
-                match world::understand(sources) {
+                known = (hash, auth.clone());
+                match world::understand(sources, auth) {
                     Ok(world) => Message::World(Box::new(world)),
                     Err(refused) => Message::Refused(refused.first()),
                 }

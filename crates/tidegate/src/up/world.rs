@@ -1,6 +1,6 @@
 //! What the files ask for: read whole, or refused whole.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -10,6 +10,7 @@ use tidegate_local::Unit;
 use tidegate_local::plan::{self, Surroundings};
 use tidegate_manifest::{Finding, Manifests, Severity, Source, Target, load, lower};
 
+use super::auth::AuthFiles;
 use crate::files;
 
 /// Everything that is to run.
@@ -23,6 +24,8 @@ pub(crate) struct World {
     pub(crate) units: Vec<Unit>,
     /// What somebody should know about the files: what is left out on this machine.
     pub(crate) remarks: Vec<String>,
+    /// Credentials that manifests name by file. No part of the hash: that goes into the journal.
+    pub(crate) auth: AuthFiles,
     /// Tells this set of files from any other.
     pub(crate) hash: String,
 }
@@ -47,12 +50,12 @@ impl Refused {
 }
 
 /// Reads files and directories.
-pub(crate) fn read(paths: &[PathBuf]) -> Result<Result<World, Refused>> {
-    Ok(understand(files::manifests(paths)?))
+pub(crate) fn read(paths: &[PathBuf], auth_root: Option<&Path>) -> Result<Result<World, Refused>> {
+    Ok(understand(files::manifests(paths)?, AuthFiles::read(auth_root)?))
 }
 
 /// Makes a world of files.
-pub(crate) fn understand(sources: Vec<Source>) -> Result<World, Refused> {
+pub(crate) fn understand(sources: Vec<Source>, auth: AuthFiles) -> Result<World, Refused> {
     let manifests = load(&sources);
     let lowered = lower(&manifests);
     let planned = plan::units(&manifests, &lowered, &surroundings());
@@ -73,7 +76,7 @@ pub(crate) fn understand(sources: Vec<Source>) -> Result<World, Refused> {
     for target in &mut targets {
         target.spec.signals.push(Signal::demand());
     }
-    Ok(World { manifests, targets, units, remarks, hash })
+    Ok(World { manifests, targets, units, remarks, auth, hash })
 }
 
 /// This machine, on which `tidegate` is always to be found.

@@ -4,6 +4,7 @@
 mod clients;
 mod death;
 mod demo;
+mod doctor;
 mod drain;
 mod files;
 mod fleet;
@@ -13,4 +14,5 @@ mod llamacpp;
 mod load;
 mod rig;
 mod secure;
+mod signals;
 mod swap;

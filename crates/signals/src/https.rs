@@ -1,0 +1,141 @@
+//! A client for sources that ask for credentials: GET and POST, with or without TLS.
+//!
+//! Beside [`crate::http`], which asks engines and is made for many small pages, this one sends headers and
+//! trusts what its trigger trusts. Redirects are not followed, so that no credential goes to another host.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderValue, USER_AGENT};
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
+
+use crate::find::root_cause;
+use crate::http::Error;
+use crate::tls::{self, Tls};
+
+/// The longest body read: 8 MiB is 16,000 queues or 8,000 consumers with all their figures.
+pub const BODY_BYTES_MAX: usize = 8 << 20;
+
+/// How long an unused connection is kept: longer than KEDA's usual 30 s between two questions.
+const IDLE: Duration = Duration::from_secs(45);
+
+/// A client with its connections, one kept for each server. It belongs to one source, whose authorities
+/// and certificate it has. Clones share the connections.
+#[derive(Clone)]
+pub struct Client {
+    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    secure: bool,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("secure", &self.secure).finish_non_exhaustive()
+    }
+}
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub struct Asked<'a> {
+    /// GET or POST.
+    pub method: Method,
+    /// Where; without user and password.
+    pub url: &'a Uri,
+    /// With which headers.
+    pub headers: &'a HeaderMap,
+    /// And which body.
+    pub body: Bytes,
+    /// Time for the whole answer.
+    pub deadline: Duration,
+}
+
+impl Client {
+    /// A client that speaks TLS as `tls` says; one that refuses `https` URLs if `None`, and then needs no
+    /// authority.
+    ///
+    /// # Errors
+    /// When a certificate or key cannot be read.
+    pub fn new(tls: Option<&Tls>) -> Result<Self, tls::Error> {
+        // Without TLS nobody need be trusted: `ask_whole` lets no https URL come as far as this.
+        let unused = Tls { insecure: true, ..Tls::default() };
+        let config = ClientConfig::clone(&*tls::client_config(tls.unwrap_or(&unused))?);
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(config)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
+        let pool = Pool::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(1)
+            .build(connector);
+        Ok(Client { pool, secure: tls.is_some() })
+    }
+
+    /// The body at `url`, if the answer is 200 and whole in time.
+    ///
+    /// # Errors
+    /// As [`Error`] lists.
+    pub async fn get(&self, url: &Uri, headers: &HeaderMap, deadline: Duration) -> Result<Bytes, Error> {
+        let asked = Asked { method: Method::GET, url, headers, body: Bytes::new(), deadline };
+        self.ask(asked).await
+    }
+
+    /// The body of the answer, if that is 200 and whole in time.
+    ///
+    /// # Errors
+    /// As [`Error`] lists.
+    pub async fn ask(&self, asked: Asked<'_>) -> Result<Bytes, Error> {
+        let (url, deadline) = (asked.url, asked.deadline);
+        match tokio::time::timeout(deadline, self.ask_whole(asked)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::Late { url: url.to_string(), after_ms: deadline.as_millis() }),
+        }
+    }
+
+    async fn ask_whole(&self, asked: Asked<'_>) -> Result<Bytes, Error> {
+        let text = || asked.url.to_string();
+        let known = match asked.url.scheme_str() {
+            Some("http") => true,
+            Some("https") => self.secure,
+            _ => false,
+        };
+        if !known || asked.url.host().is_none() {
+            return Err(Error::Address { url: text() });
+        }
+        let mut request = Request::new(Full::new(asked.body));
+        *request.method_mut() = asked.method;
+        *request.uri_mut() = asked.url.clone();
+        *request.headers_mut() = asked.headers.clone();
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("tidegate"));
+        let response = self.pool.request(request).await.map_err(|error| {
+            let (url, reason) = (text(), root_cause(&error));
+            if error.is_connect() {
+                Error::Unreachable { url, reason }
+            } else {
+                Error::Broken { url, reason }
+            }
+        })?;
+        if response.status() != StatusCode::OK {
+            return Err(Error::Status { url: text(), status: response.status() });
+        }
+        let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
+        body.map(http_body_util::Collected::to_bytes).map_err(|error| {
+            let url = text();
+            if error.is::<LengthLimitError>() {
+                Error::TooLong { url }
+            } else {
+                Error::Broken { url, reason: root_cause(&*error) }
+            }
+        })
+    }
+}
