@@ -149,7 +149,7 @@ fn node(tools: &Path) -> Result<()> {
     fs::write(&mark, OPENAI_NODE).with_context(|| format!("cannot write {}", mark.display()))
 }
 
-/// The Kubernetes cluster of the tests: compiled once, which takes ten minutes on two cores.
+/// The Kubernetes cluster of the tests: compiled once, some 2,600 packages.
 fn controlplane(root: &Path, tools: &Path) -> Result<()> {
     let directory = tools.join("go");
     let mark = directory.join("installed");

@@ -17,7 +17,8 @@
 //!
 //! Whose cluster it is, in this order:
 //!
-//! 1. `TIDEGATE_E2E_CLUSTER=1` and `KUBECONFIG`: that cluster. Nothing of it is stopped or paused.
+//! 1. `TIDEGATE_E2E_CLUSTER=1` and `KUBECONFIG`: that cluster gets our custom resources, and nothing of it is
+//!    stopped or paused. How pods start there is its own affair: see [`Cluster::is_ours`].
 //! 2. `KUBEBUILDER_ASSETS`: a cluster of ours whose etcd and kube-apiserver come from there.
 //! 3. A cluster of ours. Go builds it once (`cargo xtask setup` does so beforehand).
 //!
@@ -118,6 +119,12 @@ impl Cluster {
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// Whether it was started here, so that its components can be stopped and its pods have phases.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.ours.is_some()
     }
 
     /// The kubectl of the cluster's own version.

@@ -89,7 +89,7 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     /// It ends with its stdin: it kills what it started and removes its directory. That takes milliseconds,
-    /// or ten seconds while it waits for a component that was told to stop.
+    /// or three seconds while it waits for a component that was told to stop.
     fn drop(&mut self) {
         self.pipes.lock().unwrap_or_else(PoisonError::into_inner).commands = None;
         // Nobody is left to be told that there is nothing to wait for.
@@ -139,7 +139,8 @@ fn take_pipes(child: &mut Child) -> Result<Pipes, Error> {
 }
 
 fn json(line: &str) -> Result<Value, Error> {
-    serde_json::from_str(line).map_err(|source| Error::NotJson { what: "the test cluster".to_owned(), source })
+    serde_json::from_str(line)
+        .map_err(|source| Error::NotJson { what: "the test cluster".to_owned(), source })
 }
 
 fn ready(line: &str) -> Result<Ready, Error> {

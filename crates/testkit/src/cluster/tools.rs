@@ -32,7 +32,7 @@ pub(super) async fn kubectl_for_foreign() -> Result<PathBuf, Error> {
     }
 }
 
-/// Builds the cluster unless it is there: ten minutes on two cores for the first time, nothing afterwards.
+/// Builds the cluster unless it is there: long for the first time (some 2,600 packages), nothing afterwards.
 pub(super) async fn built() -> Result<Tools, Error> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let directory = root.join("target/tools/controlplane");

@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// A component that is told to stop may take this long to close its watches; then it is killed.
-const stopWithin = 10 * time.Second
+// A component that is told to stop may take this long; then it is killed. What is being answered is answered in
+// a second; an API server would go on waiting for its watches, whose clients never end them, for a minute.
+const stopWithin = 3 * time.Second
 
 // process is one component: a program, its flags, and whether it runs.
 type process struct {
