@@ -18,6 +18,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run models on this machine: start them when asked, as many as needed, none when idle.
     Up(Up),
+    /// Run the models of a Kubernetes cluster: as many replicas as needed, none when idle.
+    Operator(crate::commands::operator::OperatorArgs),
     /// Be an inference server that only pretends: a stand-in for vLLM and its like.
     Engine(crate::commands::engine::EngineArgs),
     /// Send requests by a plan or a trace, and tell what came of them.

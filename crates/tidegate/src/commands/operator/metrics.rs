@@ -1,0 +1,126 @@
+//! The operator's own metrics: KEDA's names, so that boards made for it go on working, and ours.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tidegate_core::scale::Reading;
+use tidegate_kube::client::Requests;
+use tidegate_kube::drive::{Entry, View};
+use tidegate_kube::index::target::Asks;
+use tidegate_kube::lease::elector::Standing;
+
+/// The text, made once a second and handed out as often as it is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Counts {
+    requests: Arc<Requests>,
+    text: Arc<Mutex<String>>,
+}
+
+/// A family of series under one head.
+struct Family<'a> {
+    out: &'a mut String,
+    name: &'static str,
+}
+
+impl<'a> Family<'a> {
+    fn new(out: &'a mut String, name: &'static str, help: &str) -> Self {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
+        Family { out, name }
+    }
+
+    fn add(&mut self, labels: &[(&str, &str)], value: f64) {
+        let labels: Vec<String> =
+            labels.iter().map(|(name, text)| format!("{name}=\"{}\"", escape(text))).collect();
+        let _ = writeln!(self.out, "{}{{{}}} {value}", self.name, labels.join(","));
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+impl Counts {
+    pub(super) fn new(requests: Arc<Requests>) -> Self {
+        Counts { requests, text: Arc::default() }
+    }
+
+    pub(super) fn write(&self, out: &mut String) {
+        out.push_str(&self.text.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Makes the text anew.
+    pub(super) fn look(&mut self, view: &View<'_>) {
+        let mut text = String::new();
+        scalers(view, &mut text);
+        objects(view, &mut text);
+        ours(view, &self.requests, &mut text);
+        *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+}
+
+/// A signal's labels as KEDA has them: the scaler is the trigger's type, which its name ends with.
+fn of_signal<'a>(entry: &'a Entry, index: &'a str, signal: &'a str) -> [(&'static str, &'a str); 6] {
+    let type_ = if entry.key.asks == Asks::ScaledJob { "scaledjob" } else { "scaledobject" };
+    let scaler = signal.split_once('-').map_or(signal, |(_, rest)| rest);
+    [
+        ("namespace", &*entry.key.namespace),
+        ("metric", signal),
+        ("scaledObject", &*entry.key.name),
+        ("scaler", scaler),
+        ("triggerIndex", index),
+        ("type", type_),
+    ]
+}
+
+fn scalers(view: &View<'_>, out: &mut String) {
+    let each = |family: &mut Family<'_>, value: &dyn Fn(&Entry, &str) -> Option<f64>| {
+        for entry in view.entries.values() {
+            let signals = entry.spec.iter().flat_map(|spec| &spec.signals);
+            for (index, signal) in signals.enumerate() {
+                if let Some(value) = value(entry, &signal.name) {
+                    family.add(&of_signal(entry, &index.to_string(), &signal.name), value);
+                }
+            }
+        }
+    };
+    let read = |entry: &Entry, signal: &str| match entry.readings.get(signal) {
+        Some(Reading::Value { value, .. } | Reading::Stale { value, .. }) => Some(*value),
+        Some(Reading::Series(series)) => Some(series.iter().sum()),
+        _ => None,
+    };
+    let mut family = Family::new(out, "keda_scaler_metrics_value", "The value of each trigger's metric");
+    each(&mut family, &read);
+    let mut family = Family::new(out, "keda_scaler_active", "1 where a trigger makes its object active");
+    each(&mut family, &|entry, signal| {
+        let active = entry.latest.as_ref().and_then(tidegate_kube::status::notes::trigger) == Some(signal);
+        entry.latest.as_ref().map(|_| f64::from(u32::from(active)))
+    });
+}
+
+fn objects(view: &View<'_>, out: &mut String) {
+    let mut paused = Family::new(out, "keda_scaled_object_paused", "1 where an object is paused");
+    for entry in view.entries.values().filter(|entry| entry.key.asks == Asks::ScaledObject) {
+        let condition = entry.latest.as_ref().and_then(|decision| decision.conditions.paused);
+        let is = condition.is_some_and(|(status, _)| status == tidegate_core::scale::decision::Status::True);
+        let labels = [("namespace", &*entry.key.namespace), ("scaledObject", &*entry.key.name)];
+        paused.add(&labels, f64::from(u32::from(is)));
+    }
+}
+
+fn ours(view: &View<'_>, requests: &Requests, out: &mut String) {
+    let mut one = |name: &'static str, help: &str, value: f64| {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+    };
+    let leads = view.standing == Standing::Leads;
+    one("tidegate_leads", "1 where this operator may write", f64::from(u32::from(leads)));
+    one("tidegate_decides", "1 where this operator decides", f64::from(u32::from(view.deciding)));
+    one("tidegate_targets", "Targets", view.entries.len() as f64);
+    let troubled = view.entries.values().filter(|entry| entry.trouble.is_some()).count();
+    one("tidegate_targets_in_trouble", "Targets that are not decided, or not written", troubled as f64);
+    one("tidegate_writes_waiting", "Writes that wait or are under way", view.waiting as f64);
+    one("tidegate_watches_blind", "Watches that cannot see", view.blind.len() as f64);
+    one("tidegate_tick_lag_seconds", "How late the last tick was", view.lag_s);
+    one("tidegate_kube_reads", "Requests that read, since the start", requests.reads() as f64);
+    one("tidegate_kube_writes", "Requests that write, since the start", requests.writes() as f64);
+    one("tidegate_kube_writes_refused", "Writes refused because of --advise", requests.refused() as f64);
+}
