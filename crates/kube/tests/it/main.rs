@@ -1,5 +1,7 @@
 //! The operator against an API server with objects, versions, watches and conflicts.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cluster;
 mod election;
 mod outage;
 mod rig;

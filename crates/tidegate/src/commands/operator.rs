@@ -157,6 +157,7 @@ async fn admin(args: &OperatorArgs, board: Arc<Board>) -> Result<tidegate_dashbo
         };
         Some(token)
     };
-    let config = tidegate_dashboard::Config { addr: args.admin_addr, token, tls: None };
+    let config =
+        tidegate_dashboard::Config { addr: args.admin_addr, token, tls: None, series: None, push: None };
     Ok(tidegate_dashboard::serve(config, board).await?)
 }

@@ -8,13 +8,14 @@
 
 use std::collections::BTreeMap;
 
-use kube::CustomResource;
+use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where credentials come from.
 #[derive(CustomResource, Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[kube(
+    crates(kube_core = "::kube_core"),
     group = "keda.sh",
     version = "v1alpha1",
     kind = "TriggerAuthentication",
@@ -72,6 +73,7 @@ pub struct TriggerAuthenticationSpec {
 /// The same sources, for the whole cluster. Secrets are read in the operator's namespace.
 #[derive(CustomResource, Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq)]
 #[kube(
+    crates(kube_core = "::kube_core"),
     group = "keda.sh",
     version = "v1alpha1",
     kind = "ClusterTriggerAuthentication",

@@ -108,7 +108,14 @@ fn signals(entry: &Entry) -> Vec<SignalView> {
             Some(Reading::Absent) => (SignalState::Absent, None, "empty result".to_owned()),
             Some(Reading::Error(text)) => (SignalState::Error, None, text.to_string()),
         };
-        SignalView { name: signal.name.to_string(), value, target: goal(&signal.metric), state, text }
+        SignalView {
+            name: signal.name.to_string(),
+            value,
+            target: goal(&signal.metric),
+            state,
+            text,
+            since_unix_s: None,
+        }
     };
     spec.signals.iter().map(view).collect()
 }
