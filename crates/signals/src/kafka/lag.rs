@@ -13,7 +13,7 @@ pub(super) struct Rules {
     threshold: i64,
     policy: OffsetResetPolicy,
     allow_idle_consumers: bool,
-    exclude_persistent: bool,
+    pub(super) exclude_persistent: bool,
     zero_on_invalid_offset: bool,
     only_partitions_with_lag: bool,
     even: bool,

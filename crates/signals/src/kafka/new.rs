@@ -72,8 +72,11 @@ impl KafkaLag {
     /// time between two of KEDA's polls, 30 s unless told here.
     #[must_use]
     pub fn polled_every(mut self, interval: Duration) -> Self {
-        self.rules.persistent_after = interval;
-        self.question = self.question.with("interval", interval.as_millis());
+        // Anybody else's question stays the same, and is shared whatever their intervals.
+        if self.rules.exclude_persistent {
+            self.rules.persistent_after = interval;
+            self.question = self.question.with("interval", interval.as_millis());
+        }
         self
     }
 }

@@ -1,6 +1,8 @@
 //! From a trigger to what reads it: one arm a type.
 
 use std::sync::Arc;
+#[cfg(feature = "kafka")]
+use std::time::Duration;
 
 use tidegate_core::time::Span;
 use tidegate_manifest::bound::Bound;
@@ -103,7 +105,12 @@ impl<'a> Maker<'a> {
             }
             trigger::Source::NatsJetStream(consumer) => self.remote(NatsLag::new(consumer, value)),
             #[cfg(feature = "kafka")]
-            trigger::Source::Kafka(group) => self.remote(KafkaLag::new(group, value)),
+            trigger::Source::Kafka(group) => {
+                // A lag is persistent by the manifest's interval, however often it is read.
+                let interval =
+                    Duration::from_micros(self.target.spec.polling_interval.as_micros().unsigned_abs());
+                self.remote(KafkaLag::new(group, value).map(|lag| lag.polled_every(interval)))
+            }
             #[cfg(feature = "rabbitmq")]
             trigger::Source::RabbitMq(queue) => self.remote(RabbitQueue::new(queue, value)),
             #[cfg(feature = "postgresql")]
