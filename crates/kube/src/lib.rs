@@ -7,6 +7,7 @@
 //! ```
 //!
 //! - [`client`]: the connection, one place that every request passes;
+//! - [`clock`]: the time that all operators share;
 //! - [`object`]: what is kept of an object; [`watch`]: lists and watches that bring them;
 //! - [`index`]: all of them, as plain structs; says which targets a change touches;
 //! - [`drive`]: the loop;
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod clock;
 pub mod drive;
 pub mod index;
 pub mod jobs;

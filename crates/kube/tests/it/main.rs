@@ -3,7 +3,14 @@
 
 mod cluster;
 mod election;
+mod faults;
+mod faults_real;
+mod guides;
+mod install;
+mod link;
 mod outage;
+mod real;
 mod rig;
+mod roles;
 mod scaling;
 mod server;
