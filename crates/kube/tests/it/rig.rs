@@ -78,6 +78,28 @@ impl Audience for Told {
     }
 }
 
+/// A kubeconfig that names a server; whoever reads it removes it.
+fn kubeconfig(server: &Server) -> std::path::PathBuf {
+    let file = std::env::temp_dir().join(format!("tidegate-kube-{}", fastrand::u64(..)));
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": format!("http://{}", server.addr)}}],
+        "users": [{"name": "test", "user": {}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "tidegate"}}],
+    });
+    std::fs::write(&file, config.to_string()).unwrap();
+    file
+}
+
+/// A connection of somebody else's.
+pub(crate) async fn connect(server: &Server) -> Connection {
+    let file = kubeconfig(server);
+    let options = Options { kubeconfig: Some(file.clone()), ..Options::default() };
+    let connection = Connection::new(&options).await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    connection
+}
+
 /// An operator at work.
 pub(crate) struct Operator {
     pub(crate) told: Told,
@@ -88,16 +110,9 @@ pub(crate) struct Operator {
 
 impl Operator {
     pub(crate) async fn start(server: &Server, advise: bool) -> Operator {
-        let directory = std::env::temp_dir().join(format!("tidegate-kube-{}", fastrand::u64(..)));
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {"server": format!("http://{}", server.addr)}}],
-            "users": [{"name": "test", "user": {}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "tidegate"}}],
-        });
-        std::fs::write(&directory, config.to_string()).unwrap();
-        let operator = Operator::with(&directory, advise).await;
-        std::fs::remove_file(&directory).unwrap();
+        let file = kubeconfig(server);
+        let operator = Operator::with(&file, advise).await;
+        std::fs::remove_file(&file).unwrap();
         operator
     }
 
