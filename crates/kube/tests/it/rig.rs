@@ -1,5 +1,6 @@
 //! An operator at work against an API server, and a Prometheus whose answer the test chooses.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -78,13 +79,13 @@ impl Audience for Told {
     }
 }
 
-/// A kubeconfig that names a server; whoever reads it removes it.
-fn kubeconfig(server: &Server) -> std::path::PathBuf {
+/// A kubeconfig that names an API server, and who asks it; whoever reads it removes it.
+fn kubeconfig(addr: SocketAddr, who: &str) -> std::path::PathBuf {
     let file = std::env::temp_dir().join(format!("tidegate-kube-{}", fastrand::u64(..)));
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "test",
-        "clusters": [{"name": "test", "cluster": {"server": format!("http://{}", server.addr)}}],
-        "users": [{"name": "test", "user": {}}],
+        "clusters": [{"name": "test", "cluster": {"server": format!("http://{addr}")}}],
+        "users": [{"name": "test", "user": {"token": who}}],
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "tidegate"}}],
     });
     std::fs::write(&file, config.to_string()).unwrap();
@@ -93,11 +94,21 @@ fn kubeconfig(server: &Server) -> std::path::PathBuf {
 
 /// A connection of somebody else's.
 pub(crate) async fn connect(server: &Server) -> Connection {
-    let file = kubeconfig(server);
+    let file = kubeconfig(server.addr, "somebody");
     let options = Options { kubeconfig: Some(file.clone()), ..Options::default() };
     let connection = Connection::new(&options).await.unwrap();
     std::fs::remove_file(&file).unwrap();
     connection
+}
+
+/// How an operator is set up.
+#[derive(Default)]
+pub(crate) struct Setup {
+    pub(crate) advise: bool,
+    /// What it looks at; everything when empty.
+    pub(crate) namespaces: Vec<&'static str>,
+    /// Its machine's clock; the right one when nothing is said.
+    pub(crate) clock: Option<Clock>,
 }
 
 /// An operator at work.
@@ -110,25 +121,38 @@ pub(crate) struct Operator {
 
 impl Operator {
     pub(crate) async fn start(server: &Server, advise: bool) -> Operator {
-        let file = kubeconfig(server);
-        let operator = Operator::with(&file, advise).await;
+        Operator::at(server.addr, "operator", Setup { advise, ..Setup::default() }).await
+    }
+
+    /// One that reaches its API server at an address, as somebody.
+    pub(crate) async fn at(addr: SocketAddr, who: &str, setup: Setup) -> Operator {
+        let file = kubeconfig(addr, who);
+        let operator = Operator::of(&file, setup).await;
         std::fs::remove_file(&file).unwrap();
         operator
     }
 
     /// One of whatever cluster a kubeconfig names.
     pub(crate) async fn with(kubeconfig: &Path, advise: bool) -> Operator {
+        Operator::of(kubeconfig, Setup { advise, ..Setup::default() }).await
+    }
+
+    pub(crate) async fn of(kubeconfig: &Path, setup: Setup) -> Operator {
+        let Setup { advise, namespaces, clock } = setup;
         let kubeconfig = Some(kubeconfig.to_owned());
         let options = Options { kubeconfig, read_only: advise, ..Options::default() };
         let connection = Connection::new(&options).await.unwrap();
         let (told, stop) = (Told::default(), CancellationToken::new());
         let config = drive::Config {
             connection: connection.clone(),
-            sight: Sight::default(),
+            sight: Sight {
+                namespaces: namespaces.iter().map(|one| Arc::from(*one)).collect(),
+                selector: None,
+            },
             namespace: "tidegate".to_owned(),
-            shard: "test".to_owned(),
+            shard: "operator".to_owned(),
             me: format!("test_{}", fastrand::u64(..)),
-            clock: Clock::unix(),
+            clock: clock.unwrap_or_else(Clock::unix),
             audience: Box::new(told.clone()),
             recorder: None,
         };
