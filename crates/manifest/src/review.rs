@@ -57,12 +57,33 @@ impl Review {
         if !matches!(operation, "CREATE" | "UPDATE") || ending {
             return None;
         }
-        let part = |which: &str, at: &str| self.request.pointer(&format!("/{which}{at}"));
-        let same = |at: &str| part("object", at) == part("oldObject", at);
-        if operation == "UPDATE" && same("/spec") && same("/metadata/annotations") {
+        if operation == "UPDATE" && self.same("/spec") && self.same("/metadata/annotations") {
             return None;
         }
-        let mut object = self.request.get("object").filter(|object| object.is_object())?.clone();
+        self.part("object")
+    }
+
+    /// Whether the object is new, or its `spec` is.
+    #[must_use]
+    pub fn asks_anew(&self) -> bool {
+        !self.same("/spec")
+    }
+
+    fn same(&self, at: &str) -> bool {
+        let part = |which: &str| self.request.pointer(&format!("/{which}{at}"));
+        part("object") == part("oldObject")
+    }
+
+    /// What an edit of annotations alone does not answer for: to pause an object that was wrong before, or to give it
+    /// back, must be possible.
+    fn known(&self) -> Vec<Finding> {
+        let update = self.request.get("operation").and_then(Value::as_str) == Some("UPDATE");
+        let old = self.part("oldObject").filter(|_| update && self.same("/spec"));
+        old.map(findings).unwrap_or_default()
+    }
+
+    fn part(&self, which: &str) -> Option<Value> {
+        let mut object = self.request.get(which).filter(|object| object.is_object())?.clone();
         let namespace = self.request.get("namespace").filter(|namespace| namespace.is_string());
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
             && let Some(namespace) = namespace
@@ -76,8 +97,12 @@ impl Review {
     #[must_use]
     pub fn answer(&self, more: &[String]) -> Vec<u8> {
         let found = self.object().map(findings).unwrap_or_default();
-        let (errors, others): (Vec<&Finding>, Vec<&Finding>) =
-            found.iter().partition(|finding| finding.severity == Severity::Error);
+        let known = self.known();
+        let same = |one: &Finding, other: &Finding| one.code == other.code && one.message == other.message;
+        let refuses = |finding: &&Finding| {
+            finding.severity == Severity::Error && !known.iter().any(|known| same(known, finding))
+        };
+        let (errors, others): (Vec<&Finding>, Vec<&Finding>) = found.iter().partition(refuses);
         let refusals = [more, &told(&errors)].concat();
         let mut response = json!({"uid": self.uid, "allowed": refusals.is_empty()});
         if !refusals.is_empty() {
@@ -191,6 +216,20 @@ mod tests {
         let edit = ask(json!({"operation": "UPDATE", "object": object("six"), "oldObject": object("five")}));
         assert_eq!(edit["allowed"], false, "not vacuous");
         assert_eq!(ask(json!({"operation": "DELETE", "oldObject": object("five")}))["allowed"], true);
+    }
+
+    #[test]
+    fn an_object_that_was_wrong_before_can_be_paused_and_given_back_and_not_be_made_worse() {
+        let edit = |annotations: Value| {
+            let (old, mut new) = (object("five"), object("five"));
+            new["metadata"]["annotations"] = annotations;
+            ask(json!({"operation": "UPDATE", "object": new, "oldObject": old}))
+        };
+        let paused = edit(json!({"autoscaling.keda.sh/paused": "true", "tidegate.dev/adopt": "false"}));
+        assert_eq!(paused["allowed"], true, "{paused}");
+        assert!(paused["warnings"].to_string().contains("threshold"), "{paused}");
+        let worse = edit(json!({"autoscaling.keda.sh/paused-replicas": "some"}));
+        assert_eq!(worse["allowed"], false, "{worse}");
     }
 
     #[test]

@@ -196,7 +196,8 @@ async fn reviewed(request: Request<Incoming>, client: &Client, reviews: &Semapho
     let review = tokio::task::spawn_blocking(move || Review::read(&bytes)).await.map_err(|_| ended)?;
     let none = (StatusCode::BAD_REQUEST, "this is no AdmissionReview of admission.k8s.io/v1");
     let review = review.map_err(|_| none)?;
-    let other = match review.object() {
+    // Who is told of two owners must be able to give one of them back.
+    let other = match review.object().filter(|_| review.asks_anew()) {
         Some(object) => owners::other(client, object).await,
         None => None,
     };
