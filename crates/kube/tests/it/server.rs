@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 type Body = BoxBody<Bytes, Infallible>;
 
 /// A request that would change something.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Written {
     pub(crate) method: Method,
     pub(crate) path: String,
@@ -171,6 +171,11 @@ impl Server {
     pub(crate) fn written(&self) -> Vec<Written> {
         let state = lock(&self.state);
         state.written.iter().filter(|written| !written.path.contains("/leases")).cloned().collect()
+    }
+
+    /// How often the lease was written.
+    pub(crate) fn renewals(&self) -> usize {
+        lock(&self.state).written.iter().filter(|written| written.path.contains("/leases")).count()
     }
 
     /// Writes to `/scale`.
