@@ -126,11 +126,11 @@ impl Choice {
         Ok(match *self {
             Choice::Keda => {
                 let (target, manifests) = needed()?;
-                Box::new(Keda::stack(target, manifests, 0)?)
+                Box::new(Keda::stack(target, manifests, 0)?.in_a_world_of(&setup.fleet.faults))
             }
             Choice::Live => {
                 let (target, manifests) = needed()?;
-                Box::new(Keda::live(target, manifests, 0)?)
+                Box::new(Keda::live(target, manifests, 0)?.in_a_world_of(&setup.fleet.faults))
             }
             Choice::Fixed(replicas) => Box::new(Fixed::new(replicas)),
             Choice::Kpa(target) => Box::new(Kpa::new(target, bounds)),

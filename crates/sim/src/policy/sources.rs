@@ -91,14 +91,18 @@ impl Sources {
         }
     }
 
-    /// Prometheus scrapes every replica that is ready.
-    pub(super) fn scrape(&mut self, now: Time, replicas: &[ReplicaSeen<'_>]) {
+    /// Prometheus scrapes every replica that is ready; `deaf`, it gets no answer.
+    pub(super) fn scrape(&mut self, now: Time, replicas: &[ReplicaSeen<'_>], deaf: bool) {
         let mut gone = std::mem::take(&mut self.known);
         for replica in replicas.iter().filter(|replica| replica.ready) {
             let name: Arc<str> = format!("replica-{}", replica.number).into();
             gone.remove(&replica.number);
             self.known.insert(replica.number);
             self.store.add(&name, None, &[("pod", &name), ("instance", &name)]);
+            if deaf {
+                self.store.failed(&name, now);
+                continue;
+            }
             self.page.write(replica, &self.labels, &mut self.text);
             let mut samples: Vec<Sample<'_>> = Vec::new();
             match read(&self.text, Format::Text, |_| Some(()), |(), sample| samples.push(sample)) {
