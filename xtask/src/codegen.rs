@@ -24,6 +24,7 @@ pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
     ];
     let plots = plots(root)?;
     documents.extend(plots.iter().map(|(path, svg)| (path.as_str(), svg.clone())));
+    documents.extend(crate::chart::manifests(root)?);
     let mut stale = Vec::new();
     for (path, text) in &documents {
         let file = root.join(path);

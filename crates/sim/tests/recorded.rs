@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::rc::Rc;
 
 use tidegate_core::scale::spec::Signal;
+use tidegate_core::slo::Objective;
 use tidegate_core::time::Span;
 use tidegate_journal::{Journal, Segments};
 use tidegate_manifest::{Source, load, lower};
@@ -125,6 +126,32 @@ fn requests_far_apart_come_back_one_by_one_with_their_lengths() {
     }
     let gap_s = again[1].at.as_secs_f64() - again[0].at.as_secs_f64();
     assert!((gap_s - 20.0).abs() < 0.01, "{gap_s}");
+}
+
+#[test]
+fn a_journal_that_tells_what_came_gives_as_many_requests_and_tokens() {
+    let setup = setup();
+    let manifests = load(&[Source::new("chat.yaml", MANIFEST)]);
+    let target = lower(&manifests).targets.into_iter().next().unwrap();
+    let memory = Memory::default();
+    let journal = Journal::new(memory.clone(), "test".to_owned(), 0);
+    let objective = Objective { ttft: Span::from_secs(2), itl: None };
+    let policy = Keda::slo(&target, &manifests, objective, 0).unwrap();
+    let mut policy = policy.recorded(Box::new(journal));
+    let sent: Vec<TraceRequest> = shape("steady,rate=4,for=5m,prompt=900,output=150").collect();
+    fleet::run(&setup, sent.iter().cloned().map(Ok), &mut policy, &mut |_| {}).unwrap();
+    let written = memory.0.borrow().clone();
+    let again = Recorded::read(written.as_slice(), None).unwrap().requests(&setup.profile);
+    let sums = |of: fn(&TraceRequest) -> u32| {
+        let sum = |requests: &[TraceRequest]| requests.iter().map(|one| f64::from(of(one))).sum::<f64>();
+        sum(&again) / sum(&sent)
+    };
+    for ratio in
+        [again.len() as f64 / sent.len() as f64, sums(|one| one.prompt_tokens), sums(|one| one.output_tokens)]
+    {
+        assert!((0.95..1.05).contains(&ratio), "{ratio}");
+    }
+    assert!(again.is_sorted_by_key(|request| request.at));
 }
 
 #[test]

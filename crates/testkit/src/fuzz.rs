@@ -45,6 +45,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("profile", traces::profile),
     ("location", sources::location),
     ("connection", sources::connection),
+    ("reply", sources::reply),
     ("amqp", brokers::amqp),
     ("kafka", brokers::kafka),
     ("eval", series::eval),

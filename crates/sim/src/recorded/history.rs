@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tidegate_core::journal::{Entry, FORMAT, Header};
 use tidegate_core::scale::spec::Signal;
 use tidegate_core::scale::{Event, Fleet, Reading};
-use tidegate_core::time::Time;
+use tidegate_core::time::{Span, Time};
 use tidegate_journal::LINE_BYTES_MAX;
 
 use super::Error;
@@ -28,6 +28,10 @@ pub struct Recorded {
     pub target: String,
     /// Requests at the gateway, waiting or in flight, at each change; times of the journal.
     pub(super) demand: Vec<(Time, u32)>,
+    /// What came, where it was told (policy `slo`): when a stretch ended, its length, requests, tokens of prompts.
+    pub(super) arrived: Vec<(Time, Span, u32, u64)>,
+    /// Requests that ended, and the tokens written for them.
+    pub(super) ended: (u64, u64),
     /// Replicas at each change.
     pub(super) fleets: Vec<(Time, Fleet)>,
     /// How long starts took, in seconds, in the order they ended; the first 10,000.
@@ -93,7 +97,7 @@ impl Recorded {
             return Err(Error::Target { what, known: list(&known) });
         };
         recorded.target = target.to_string();
-        if recorded.demand.is_empty() {
+        if recorded.demand.is_empty() && recorded.arrived.is_empty() {
             return Err(Error::NoDemand { target: recorded.target });
         }
         Ok(recorded)
@@ -110,6 +114,16 @@ impl Recorded {
                         return Err(Error::TooMuch { line, what: "samples of demand", most: SAMPLES_MAX });
                     }
                     self.demand.push((entry.t, count));
+                }
+            }
+            Event::Load(load) if load.over > Span::ZERO => {
+                self.ended.0 = self.ended.0.saturating_add(u64::from(load.ended));
+                self.ended.1 = self.ended.1.saturating_add(load.output_tokens);
+                if load.arrived > 0 {
+                    if self.arrived.len() == SAMPLES_MAX {
+                        return Err(Error::TooMuch { line, what: "stretches of load", most: SAMPLES_MAX });
+                    }
+                    self.arrived.push((entry.t, load.over, load.arrived, load.prompt_tokens));
                 }
             }
             Event::Fleet(fleet) => {

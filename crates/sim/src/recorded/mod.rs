@@ -10,7 +10,10 @@
 //! - of that time only what was service makes tokens: none while no replica was ready, and only the share that
 //!   had a seat while more were there than seats (see [`Recorded::requests`]).
 //!
-//! Lengths of prompts are not known. What a policy sees of this is the demand; what it cannot tell is how the
+//! A journal of policy `slo` also has what came, in requests and tokens, each second: then requests are made of that,
+//! with the mean lengths it tells.
+//!
+//! Otherwise lengths of prompts are not known. What a policy sees of this is the demand; what it cannot tell is how the
 //! time to the first token was spread.
 
 mod history;

@@ -59,6 +59,9 @@ impl Recorded {
     /// the profile's iterations fit into it, less the prefill of a prompt of [`PROMPT_TOKENS`].
     #[must_use]
     pub fn requests(&self, profile: &Profile) -> Vec<TraceRequest> {
+        if !self.arrived.is_empty() {
+            return self.told(profile);
+        }
         let first = self.first.unwrap_or(self.last);
         let sums = self.sums(first, f64::from(profile.max_num_seqs));
         let mut made = Vec::new();
@@ -87,6 +90,38 @@ impl Recorded {
             }
             if made.len() >= REQUESTS_MAX {
                 break;
+            }
+        }
+        made.sort_by_key(|request| request.at);
+        made
+    }
+
+    /// What came as it was told: so many requests in each stretch, evenly over it, with the mean prompt of the stretch and
+    /// the mean answer of the whole journal.
+    fn told(&self, profile: &Profile) -> Vec<TraceRequest> {
+        let first = self.first.unwrap_or(self.last);
+        let most = (profile.max_model_len / 2).max(1);
+        let tokens =
+            |sum: u64, count: u64| u32::try_from(sum / count.max(1)).unwrap_or(u32::MAX).clamp(1, most);
+        let output_tokens = match self.ended {
+            (0, _) => PART_TOKENS.min(most),
+            (ended, written) => tokens(written, ended),
+        };
+        let mut made = Vec::new();
+        for (at, over, arrived, prompt_tokens) in &self.arrived {
+            let from = *at - *over;
+            for place in 0..i64::from(*arrived) {
+                if made.len() >= REQUESTS_MAX {
+                    return made;
+                }
+                let into_us = over.as_micros() as f64 * (place as f64 + 0.5) / f64::from(*arrived);
+                let came = from + Span::from_micros(into_us as i64);
+                made.push(TraceRequest {
+                    at: came.since(first).max(Span::ZERO),
+                    prompt_tokens: tokens(*prompt_tokens, u64::from(*arrived)),
+                    output_tokens,
+                    hash_ids: Vec::new(),
+                });
             }
         }
         made.sort_by_key(|request| request.at);

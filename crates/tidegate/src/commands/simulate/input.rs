@@ -12,7 +12,7 @@ use tidegate_core::time::Span;
 use tidegate_journal::{Journal, manifest_hash};
 use tidegate_manifest::{Manifests, Severity, Target, load, lower};
 use tidegate_sim::Profile;
-use tidegate_sim::fleet::{Faults, Fleet, Setup};
+use tidegate_sim::fleet::{Fleet, Setup};
 use tidegate_sim::policy::{Choice, Keda, Policy};
 use tidegate_sim::trace::{
     Error, Lengths, Part, Scaled, ServeGen, Spread, Stretch, Synth, Trace, TraceRequest,
@@ -44,7 +44,7 @@ impl Rules {
     pub(crate) fn recorded(
         &self,
         choice: Choice,
-        faults: &Faults,
+        setup: &Setup,
         directory: &Path,
     ) -> Result<Box<dyn Policy>> {
         let journal = Journal::new(Directory::fresh(directory)?, self.hash.clone(), 0);
@@ -52,7 +52,8 @@ impl Rules {
             Choice::Live => Keda::live(&self.target, &self.manifests, 0)?,
             _ => Keda::stack(&self.target, &self.manifests, 0)?,
         };
-        Ok(Box::new(keda.in_a_world_of(faults).recorded(Box::new(journal))))
+        let keda = keda.in_a_world_of(&setup.fleet.faults).with_blocks_of(setup.profile.block_tokens);
+        Ok(Box::new(keda.recorded(Box::new(journal))))
     }
 }
 
