@@ -41,6 +41,8 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("answer", wire::answer),
     ("client", wire::client),
     ("trace", traces::trace),
+    ("recorded", traces::recorded),
+    ("profile", traces::profile),
     ("location", sources::location),
     ("connection", sources::connection),
     ("reply", sources::reply),
