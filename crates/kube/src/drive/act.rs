@@ -272,6 +272,9 @@ impl Operator {
             Ok(Sent::Overtaken { found }) => {
                 let text = format!("{key}: somebody else set {found} replicas meanwhile; decided anew");
                 self.remark(Weight::Info, &text);
+                if self.index.object(&key.id()).is_some_and(|object| object.deleting()) {
+                    self.again.insert(key.clone());
+                }
                 self.not_done(key)?;
                 let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
                 let fleet = Fleet { spec: found, ..entry.fleet.unwrap_or_default() };
@@ -346,17 +349,29 @@ impl Operator {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.sources = None;
         }
+        // What we have written ourselves counts, though no watch has brought it back yet.
+        let written = self.entries.get(key).and_then(|entry| entry.echo).map(|(to, _)| to);
         let workload = target::scaled(object).and_then(|id| self.index.workload(&id));
+        if let Some(id) = workload.map(|workload| workload.id.clone())
+            && original.is_some()
+            && self.queue.scaling(&id)
+        {
+            // A count is under way: with the next tick it is known what it has left.
+            self.queue.forget_scale(&id);
+            self.again.insert(key.clone());
+            return;
+        }
         let now = self.clock.now();
         if let (Some(to), Some(workload)) = (original, workload)
-            && workload.fleet.spec != to
+            && let found = written.unwrap_or(workload.fleet.spec)
+            && found != to
         {
             let scale = Scale {
                 key: key.clone(),
                 workload: workload.id.clone(),
                 uid: Arc::clone(&workload.uid),
                 version: Arc::clone(&workload.resource_version),
-                from: workload.fleet.spec,
+                from: found,
                 to,
                 why: "the ScaledObject is deleted: as many as before it came".to_owned(),
             };

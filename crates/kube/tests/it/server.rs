@@ -244,8 +244,9 @@ async fn serve(listener: TcpListener, shared: Shared, stop: CancellationToken) {
                 let shared = shared.clone();
                 async move { Ok::<_, Infallible>(answer(request, shared).await) }
             });
-            let connection =
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+            let connection = hyper::server::conn::http1::Builder::new()
+                .half_close(true)
+                .serve_connection(TokioIo::new(socket), service);
             tokio::select! {
                 () = stop.cancelled() => {}
                 _ = connection => {}
