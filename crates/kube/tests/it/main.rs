@@ -1,9 +1,18 @@
 //! The operator against an API server with objects, versions, watches and conflicts.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod adoption;
 mod cluster;
 mod election;
+mod faults;
+mod faults_real;
+mod guides;
+mod install;
+mod link;
 mod outage;
+mod real;
 mod rig;
+mod roles;
 mod scaling;
 mod server;
+mod webhook;
