@@ -15,7 +15,7 @@ use super::observe::{Fleet, Job, Phase, Pod, Reading};
 use super::propose::Proposer;
 use super::signals::{self, Amount, Resolved, SignalState};
 use super::slo;
-use super::spec::{Behavior, Goal, Keda, Kind, Life, Metric, Rules, Select, Spec};
+use super::spec::{Behavior, Goal, Keda, Kind, Life, Metric, Spec};
 use crate::formula::{Compiler, Formula};
 use crate::slo::{Load, Plan, Planner};
 use crate::time::{Span, Time};
@@ -255,26 +255,6 @@ fn compile(spec: &Spec, compiler: &dyn Compiler) -> Result<Option<Box<dyn Formul
     Ok(Some(formula))
 }
 
-/// KEDA writes a paused direction into its HPA as `selectPolicy: Disabled`, which also moves an
-/// object without `behavior` to the default policies.
-fn behavior_while_paused(spec: &Spec) -> Option<Behavior> {
-    let Kind::ScaledObject(keda) = &spec.kind else { return None };
-    if !keda.pause.scale_in && !keda.pause.scale_out {
-        return None;
-    }
-    let mut behavior = spec.behavior.clone().unwrap_or_else(|| Behavior {
-        up: Rules::up_defaults(),
-        down: Rules::down_defaults(spec.tuning.downscale_stabilization),
-    });
-    if keda.pause.scale_out {
-        behavior.up.select = Select::Disabled;
-    }
-    if keda.pause.scale_in {
-        behavior.down.select = Select::Disabled;
-    }
-    Some(behavior)
-}
-
 impl Scaler {
     /// A target that remembers nothing yet.
     ///
@@ -290,7 +270,7 @@ impl Scaler {
     /// When the spec's formula does not compile.
     pub fn resume(spec: Spec, mut state: State, compiler: Arc<dyn Compiler>) -> Result<Self, SpecError> {
         let formula = compile(&spec, &*compiler)?;
-        let paused_behavior = behavior_while_paused(&spec);
+        let paused_behavior = keda::behavior_while_paused(&spec);
         // Exactly: growing would make room for four where two are wanted.
         state.signals.reserve_exact(spec.signals.len().saturating_sub(state.signals.len()));
         state.signals.resize_with(spec.signals.len(), SignalState::default);
@@ -368,7 +348,7 @@ impl Scaler {
             })
             .collect();
         self.formula = formula;
-        self.paused_behavior = behavior_while_paused(spec);
+        self.paused_behavior = keda::behavior_while_paused(spec);
         *self.spec = spec.clone();
     }
 
