@@ -118,7 +118,8 @@ fn ten_times_the_work_is_answered_in_one_step_and_not_again_while_it_starts() {
             asked.push((from, to));
         }
     }
-    assert!(world.wanted >= before * 5, "{before} → {}", world.wanted);
+    // 50 a second of 66 ms keep 3.3 replicas busy, and 3.3 / 0.92 is 3.6.
+    assert_eq!((before, world.wanted), (1, 4));
     assert!(asked.iter().all(|(from, to)| to > from), "nothing is given back meanwhile: {asked:?}");
     // The level follows a step within half a minute, in steps of ten seconds.
     assert!(asked.len() <= 5, "{asked:?}");

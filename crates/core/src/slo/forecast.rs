@@ -290,7 +290,7 @@ mod tests {
         // 0.01 replicas a second: 41 after 3,600 s, 44 after 300 more.
         let expected = played(3_600, |t| 5.0 + t * 0.01);
         // Whoever speaks: a forecast that lags has a margin for it.
-        assert!((42.5..44.5).contains(&(expected.then * expected.margin)), "{expected:?}");
+        assert!((43.0..46.0).contains(&(expected.then * expected.margin)), "{expected:?}");
     }
 
     #[test]
