@@ -42,10 +42,7 @@ pub(super) async fn run(
 ) {
     let (mut served, mut told) = (None, None);
     loop {
-        let trouble = match turn(&client, &config, &mut served, &tls).await {
-            Ok(()) => None,
-            Err(why) => Some(why),
-        };
+        let trouble = turn(&client, &config, &mut served, &tls).await.err();
         if trouble != told {
             if let Some(why) = &trouble {
                 // The loop has ended when nobody listens.
