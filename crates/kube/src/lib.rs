@@ -10,6 +10,7 @@
 //! - [`object`]: what is kept of an object; [`watch`]: lists and watches that bring them;
 //! - [`index`]: all of them, as plain structs; says which targets a change touches;
 //! - [`drive`]: the loop;
+//! - [`demand`]: what gateways say of their requests;
 //! - [`owner`]: who else scales a workload;
 //! - [`write`]: the queue of writes, and the one gate they go through;
 //! - [`lease`]: who may write; [`persist`]: what outlives an operator;
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod demand;
 pub mod drive;
 pub mod index;
 pub mod jobs;
