@@ -33,6 +33,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) first_seen: Time,
     /// Only requests woke it, they have left, and no replica was ready in between.
     pub(crate) withdrawn: bool,
+    /// The manifest's cooldown, or what policy `slo` has found worth its price.
+    pub(crate) cooldown: Span,
 }
 
 pub(crate) fn execute(
@@ -127,15 +129,15 @@ fn deactivate(
 
 /// To zero or idle, if the cooldown is over; from any count at once, whatever `behavior` says.
 fn down(facts: &Facts<'_>, life: &Life, trace: &mut Trace, conditions: &mut Conditions) -> Verdict {
-    let Facts { spec, keda, current, now, .. } = *facts;
+    let Facts { spec, keda, current, now, cooldown, .. } = *facts;
     if keda.pause.scale_in {
         trace.settle(Rule::PausedScaleIn, current, current, Because::PausedDirection { up: false });
         return Verdict::Continue;
     }
     let (over, because) = match life.last_active {
         Some(at) => {
-            let left = Span::from_micros((at + keda.cooldown).since(now).as_micros().max(0));
-            (at + keda.cooldown < now, Because::CoolingDown { left, cooldown: keda.cooldown })
+            let left = Span::from_micros((at + cooldown).since(now).as_micros().max(0));
+            (at + cooldown < now, Because::CoolingDown { left, cooldown })
         }
         None => {
             let end = life.created.unwrap_or(facts.first_seen) + keda.initial_cooldown;
@@ -154,7 +156,7 @@ fn down(facts: &Facts<'_>, life: &Life, trace: &mut Trace, conditions: &mut Cond
         idle: keda.idle,
         min: spec.min,
         since: life.last_active.map(|at| now.since(at)),
-        cooldown: keda.cooldown,
+        cooldown,
     };
     Verdict::Set(trace.settle(Rule::Deactivate, current, keda.idle.unwrap_or(spec.min), because))
 }

@@ -14,8 +14,10 @@ use super::keda::{self, Facts, Verdict};
 use super::observe::{Fleet, Job, Phase, Pod, Reading};
 use super::propose::Proposer;
 use super::signals::{self, Amount, Resolved, SignalState};
+use super::slo;
 use super::spec::{Behavior, Goal, Keda, Kind, Life, Metric, Rules, Select, Spec};
 use crate::formula::{Compiler, Formula};
+use crate::slo::{Load, Plan, Planner};
 use crate::time::{Span, Time};
 
 /// What happened in the driver's world.
@@ -39,6 +41,10 @@ pub enum Event {
     },
     /// What the object's own metadata and status tell of its life.
     Life(Life),
+    /// What came and what was done, for policy `slo`; at most one an instant.
+    Load(Load),
+    /// A replica became ready, and took so long from being asked for.
+    Started(Span),
     /// The last [`Action::Scale`] or [`Action::CreateJobs`] could not be carried out.
     ScaleFailed,
     /// Another target has requests waiting and nothing to run on, and this one is idle: it gives up
@@ -120,6 +126,9 @@ pub struct State {
     undo: Option<Undo>,
     /// Requests alone brought it from zero, and no replica has been ready since.
     woken: bool,
+    /// What policy `slo` has learned: 3 KiB more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slo: Option<Box<Planner>>,
 }
 
 /// How things stood before the last change, to take it back if it could not be carried out.
@@ -149,7 +158,8 @@ impl State {
     pub fn bytes(&self) -> usize {
         let signals = self.signals.capacity() * size_of::<SignalState>();
         let readings: usize = self.signals.iter().map(SignalState::heap_bytes).sum();
-        size_of::<State>() + signals + readings + self.memory.heap_bytes()
+        let slo = self.slo.as_ref().map_or(0, |planner| planner.bytes());
+        size_of::<State>() + signals + readings + self.memory.heap_bytes() + slo
     }
 
     /// Replicas asked for last, or seen: what a driver that comes back is to bring back.
@@ -317,6 +327,8 @@ impl Scaler {
                 known.last_active = known.last_active.max(life.last_active);
                 self.state.forget_before_creation();
             }
+            Event::Load(load) => slo::observe(&self.spec, &mut self.state.slo, now, load),
+            Event::Started(took) => slo::started(&self.spec, &mut self.state.slo, *took),
             Event::ScaleFailed => self.take_back(),
             Event::Yield { to, replicas, idle } => self.give_up(*replicas, to, *idle, out),
             Event::Tick => self.decide(now, out),
@@ -481,7 +493,7 @@ impl Scaler {
     ) -> u32 {
         let Scaler { spec, state, .. } = self;
         let resolved = signals::resolve(spec, None, &mut state.signals, None, fleet, now, trace);
-        self.autoscale(now, fleet, &resolved, spec_min(&self.spec), trace, conditions)
+        self.autoscale(now, fleet, &resolved, None, trace, conditions)
     }
 
     /// KEDA around HPA: pauses, activation, then the autoscaler's part. Whether the latter decided is
@@ -520,7 +532,14 @@ impl Scaler {
         let first_seen = state.first_seen.unwrap_or(now);
         state.woken &= fleet.ready == 0 && fleet.spec > 0;
         let by_requests = matches!(resolved.active, Some(Because::Requests { .. }));
-        let facts = Facts { spec, keda, current: fleet.spec, now, first_seen, withdrawn: state.woken };
+        let plan = slo::plan(keda, &mut state.slo, fleet, now);
+        let sighted = plan.as_ref().filter(|plan| plan.is_sighted());
+        let cooldown = sighted.map_or(keda.cooldown, |plan| plan.stay.at_most);
+        if let Some(plan) = &plan {
+            slo::explain(plan, fleet.spec, spec.min, trace);
+        }
+        let facts =
+            Facts { spec, keda, current: fleet.spec, now, first_seen, withdrawn: state.woken, cooldown };
         let last_active = state.last_active.max(state.life.last_active);
         let mut life = Life { last_active, ..state.life };
         let verdict = keda::execute(&facts, &resolved, &mut life, trace, conditions);
@@ -534,7 +553,7 @@ impl Scaler {
             }
             Verdict::Continue => {
                 let reason = trace.settled();
-                let wanted = self.autoscale(now, fleet, &resolved, spec_min(&self.spec), trace, conditions);
+                let wanted = self.autoscale(now, fleet, &resolved, plan.as_ref(), trace, conditions);
                 // What keeps it from zero is the better answer than what keeps it from less than one.
                 if wanted == fleet.spec && matches!(reason, Rule::Cooldown | Rule::Hold | Rule::PausedScaleIn)
                 {
@@ -550,7 +569,7 @@ impl Scaler {
         now: Time,
         fleet: Fleet,
         resolved: &Resolved,
-        min: u32,
+        plan: Option<&Plan>,
         trace: &mut Trace,
         conditions: &mut Conditions,
     ) -> u32 {
@@ -566,7 +585,7 @@ impl Scaler {
         let pass = Pass {
             now,
             current: fleet.spec,
-            min,
+            min: spec_min(spec),
             max: spec.max,
             behavior,
             tuning: &spec.tuning,
@@ -576,7 +595,9 @@ impl Scaler {
                 .any(|signal| matches!(signal.metric, Metric::External(_) | Metric::Object(_))),
             paused: pause,
         };
-        hpa::reconcile(&pass, memory, || proposer.answers(resolved), trace, conditions)
+        let answers =
+            || plan.and_then(slo::answer).map_or_else(|| proposer.answers(resolved), |own| alloc::vec![own]);
+        hpa::reconcile(&pass, memory, answers, trace, conditions)
     }
 }
 
