@@ -11,12 +11,14 @@
 //! - [`index`]: all of them, as plain structs; says which targets a change touches;
 //! - [`drive`]: the loop;
 //! - [`demand`]: what gateways say of their requests;
+//! - [`routes`]: what a gateway sends where; `certificates`: those we serve;
 //! - [`owner`]: who else scales a workload;
 //! - [`write`]: the queue of writes, and the one gate they go through;
 //! - [`lease`]: who may write; [`persist`]: what outlives an operator;
 //! - [`status`]: what an object's status and Events say; [`jobs`]: Jobs of a ScaledJob.
 #![forbid(unsafe_code)]
 
+mod certificates;
 pub mod client;
 pub mod demand;
 pub mod drive;
@@ -26,6 +28,7 @@ pub mod lease;
 pub mod object;
 pub mod owner;
 pub mod persist;
+pub mod routes;
 pub mod status;
 pub mod watch;
 pub mod write;

@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Up(Up),
     /// Run the models of a Kubernetes cluster: as many replicas as needed, none when idle.
     Operator(crate::commands::operator::OperatorArgs),
+    /// Send requests to the models of a Kubernetes cluster, and hold them while none is ready.
+    Gateway(crate::commands::gateway::GatewayArgs),
     /// Be an inference server that only pretends: a stand-in for vLLM and its like.
     Engine(crate::commands::engine::EngineArgs),
     /// Send requests by a plan or a trace, and tell what came of them.

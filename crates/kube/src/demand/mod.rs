@@ -11,14 +11,23 @@
 //! its pod is known to be gone, or for [`FORGOTTEN_AFTER`] where nobody knows its pod.
 //!
 //! - [`report`]: a report, checked; [`book`]: all of them, summed;
+//! - [`listen`], [`server`]: where gateways connect, [`account`]: whose tokens are taken;
+//! - [`client`], `link`: the gateway's side;
 //! - [`proto`]: the messages.
 
+pub mod account;
 pub mod book;
+pub mod client;
+mod link;
+pub mod listen;
 /// The messages and the service, made of `proto/demand.proto`.
 #[rustfmt::skip]
 #[expect(clippy::allow_attributes, reason = "made by codegen")]
 pub mod proto;
 pub mod report;
+pub mod server;
+#[cfg(test)]
+mod tests;
 
 pub use book::{Book, FORGOTTEN_AFTER, Known, Live, LivePods, SILENT_AFTER};
 pub use report::Report;

@@ -28,6 +28,7 @@ impl Operator {
         if self.mind == Mind::Rests {
             self.stand();
         }
+        self.look_at_gateways();
         if self.mind == Mind::Decides {
             for key in std::mem::take(&mut self.again) {
                 let Some(object) = self.index.object(&key.id()).cloned() else { continue };
@@ -63,8 +64,10 @@ impl Operator {
         }
         let Some(sources) = entry.sources.clone() else { return Ok(()) };
         entry.asked = true;
-        let unread = unread(&sources);
-        let context = Context { unix_s: now.as_micros().div_euclid(1_000_000), ..Context::default() };
+        let mut unread = unread(&sources);
+        let (demand, lost) = self.at_gateways(key, &sources);
+        unread.extend(lost);
+        let context = Context { unix_s: now.as_micros().div_euclid(1_000_000), demand };
         let (key, out) = (key.clone(), self.said.clone());
         self.tasks.spawn(async move {
             let mut readings = sources.read(now, &context).await;
@@ -97,6 +100,7 @@ impl Operator {
         if self.mind != Mind::Decides || !self.entries.get(key).is_some_and(super::Entry::able) {
             return Ok(());
         }
+        self.tell_demand(key)?;
         let actions = self.step(key, &Event::Tick)?;
         self.act(key, actions)
     }
@@ -363,20 +367,16 @@ impl Operator {
 fn unread(sources: &Sources) -> Vec<(Arc<str>, Reading)> {
     let why = |source: &Source| {
         match source {
-        Source::Usage { resource, .. } => Some(format!(
-            "{resource} of pods is not read on Kubernetes yet; use a prometheus trigger for it"
-        )),
-        Source::Gateway(_) => Some(
-            "no gateway tells the operator its demand yet; use a prometheus trigger over the gateway's metrics"
-                .to_owned(),
-        ),
-        // Nothing scrapes, so the store is empty: absent, which many a manifest takes for zero.
-        Source::Embedded(_) => Some(
-            "queries over own scrapes are not answered on Kubernetes yet; remove tidegate.dev/prometheus"
-                .to_owned(),
-        ),
-        _ => None,
-    }
+            Source::Usage { resource, .. } => Some(format!(
+                "{resource} of pods is not read on Kubernetes yet; use a prometheus trigger for it"
+            )),
+            // Nothing scrapes, so the store is empty: absent, which many a manifest takes for zero.
+            Source::Embedded(_) => Some(
+                "queries over own scrapes are not answered on Kubernetes yet; remove tidegate.dev/prometheus"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
     };
     let all = sources.iter();
     all.filter_map(|(name, source)| Some((Arc::clone(name), Reading::Error(why(source)?.into())))).collect()

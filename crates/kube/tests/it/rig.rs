@@ -140,6 +140,7 @@ impl Operator {
             clock: clock.unwrap_or_else(Clock::unix),
             audience: Box::new(told.clone()),
             recorder: None,
+            gateways: None,
         };
         let task = tokio::spawn(drive::run(config, stop.clone()));
         Operator { told, connection, stop, task }

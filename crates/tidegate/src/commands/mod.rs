@@ -5,6 +5,7 @@ pub(crate) mod compare;
 mod decide;
 pub(crate) mod doctor;
 pub(crate) mod engine;
+pub(crate) mod gateway;
 mod lint;
 pub(crate) mod load;
 pub(crate) mod operator;
@@ -28,6 +29,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Up(args) => crate::up::run(&args),
         Command::Operator(args) => operator::run(&args),
+        Command::Gateway(args) => gateway::run(&args),
         Command::Engine(args) => engine::run(args),
         Command::Load(args) => load::run(&args),
         Command::Why(args) => why::run(&args),
