@@ -7,6 +7,7 @@
 //! ```
 //!
 //! - [`client`]: the connection, one place that every request passes;
+//! - [`clock`]: the time that all operators share;
 //! - [`object`]: what is kept of an object; [`watch`]: lists and watches that bring them;
 //! - [`index`]: all of them, as plain structs; says which targets a change touches;
 //! - [`drive`]: the loop;
@@ -20,6 +21,7 @@
 
 mod certificates;
 pub mod client;
+pub mod clock;
 pub mod demand;
 pub mod drive;
 pub mod index;

@@ -197,7 +197,8 @@ enum Mind {
 /// # Errors
 /// When the journal cannot be written.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
-    let Config { connection, sight, namespace, shard, me, clock, audience, recorder, gateways } = config;
+    let Config { connection, sight, namespace, shard, me, clock, mut audience, recorder, gateways } = config;
+    let Some(clock) = reckon(&connection, clock, &mut *audience, &stop).await else { return Ok(()) };
     let (news_out, news) = mpsc::channel(NEWS_MAX);
     let (said_out, said) = mpsc::channel(ANSWERS_MAX);
     let (outcomes_out, outcomes) = mpsc::channel(ANSWERS_MAX);
@@ -255,6 +256,46 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     }
     drop(standing_out);
     outcome
+}
+
+/// Our clock, set by the API server's; `None` when we are told to end before it answers. Until it does there is
+/// nothing to decide on.
+async fn reckon(
+    connection: &Connection,
+    clock: Clock,
+    audience: &mut dyn Audience,
+    stop: &CancellationToken,
+) -> Option<Clock> {
+    let mut told = String::new();
+    loop {
+        let why = tokio::select! {
+            () = stop.cancelled() => return None,
+            ahead = crate::clock::ahead(connection, &clock) => match ahead {
+                Ok(None) => return Some(clock),
+                Ok(Some(ahead)) => {
+                    let text = format!(
+                        "the API server's clock is {:.1} s ahead of this machine's: its time is the one that counts",
+                        ahead.as_secs_f64()
+                    );
+                    audience.remark(clock.now(), Weight::Warning, &text);
+                    return Some(crate::clock::shifted(clock, ahead));
+                }
+                Err(why) => why,
+            },
+        };
+        if told != why {
+            audience.remark(
+                clock.now(),
+                Weight::Warning,
+                &format!("no API server: {why}; asked again each second"),
+            );
+            told = why;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
 }
 
 struct Inboxes {

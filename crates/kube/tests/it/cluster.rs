@@ -3,21 +3,15 @@
 use serde_json::{Value, json};
 use tidegate_testkit::cluster::{Cluster, Options};
 
+use super::real::Real;
 use super::rig::{Operator, Prometheus, condition, decisions, deployment, scaled_object, until};
 
-/// A cluster with one Deployment and its ScaledObject.
-async fn cluster(what: &str, prometheus: &Prometheus, replicas: u32) -> Option<Cluster> {
-    let cluster = Cluster::start_or_say(what, Options::default()).await?;
-    let mut deployment = deployment("llama", replicas);
-    deployment.as_object_mut().unwrap().remove("status");
-    deployment["spec"]["template"]["metadata"] = json!({"labels": {"app": "llama"}});
-    let namespace = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-    let mut object = scaled_object("llama", prometheus, json!({}));
-    object["metadata"].as_object_mut().unwrap().remove("creationTimestamp");
-    for one in [namespace("prod"), namespace("tidegate"), deployment, object] {
-        cluster.apply(&one.to_string()).await.unwrap();
-    }
-    Some(cluster)
+/// The cluster with one Deployment and its ScaledObject.
+async fn cluster(_what: &str, prometheus: &Prometheus, replicas: u32) -> Option<Real> {
+    let real = Real::with("prod", Options::default()).await?;
+    real.put(deployment("llama", replicas)).await;
+    real.put(scaled_object("llama", prometheus, json!({}))).await;
+    Some(real)
 }
 
 async fn get(cluster: &Cluster, kind: &str) -> Value {
@@ -53,6 +47,10 @@ async fn a_real_api_server_takes_every_write_and_kubectl_shows_it() {
     assert!(table.contains("apps/v1.Deployment") && table.contains("prometheus"), "{table}");
     let events = cluster.succeed(&["-n", "prod", "get", "events"], "").await.unwrap();
     assert!(events.contains("KEDAScaleTargetActivated"), "{events}");
+    let described = cluster.succeed(&["-n", "prod", "describe", "so", "llama"], "").await.unwrap();
+    for told in ["KEDAScaleTargetActivated", "SuccessfulRescale", "ScalerActive", "New size: 3; reason:"] {
+        assert!(described.contains(told), "no {told} in\n{described}");
+    }
     let refused: Vec<String> =
         operator.told.remarks().into_iter().filter(|text| text.contains("cannot be")).collect();
     assert_eq!(refused, Vec::<String>::new());
@@ -60,20 +58,6 @@ async fn a_real_api_server_takes_every_write_and_kubectl_shows_it() {
     decisions(&operator, 3).await;
     // The lease is renewed every two seconds; nothing else is written.
     assert!(operator.connection.requests.writes() - writes <= 4);
-    operator.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_real_api_server_that_restarts_loses_nothing_that_was_decided() {
-    let prometheus = Prometheus::start(3.0).await;
-    let Some(cluster) = cluster("the operator over a restart", &prometheus, 0).await else { return };
-    let operator = Operator::with(cluster.kubeconfig(), false).await;
-    super::rig::within("one replica", replicas(&cluster, 1)).await;
-    cluster.stop_apiserver().await.unwrap();
-    prometheus.set(Some(18.0));
-    decisions(&operator, 12).await;
-    cluster.start_apiserver().await.unwrap();
-    super::rig::within("four replicas", replicas(&cluster, 4)).await;
     operator.stop().await;
 }
 

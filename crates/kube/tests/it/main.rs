@@ -2,8 +2,16 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cluster;
+mod demand;
 mod election;
+mod faults;
+mod faults_real;
+mod guides;
+mod install;
+mod link;
 mod outage;
+mod real;
 mod rig;
+mod roles;
 mod scaling;
 mod server;

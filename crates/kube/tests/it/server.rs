@@ -175,7 +175,8 @@ impl Server {
 
     /// Writes to `/scale`.
     pub(crate) fn scaled(&self) -> Vec<Written> {
-        self.written().into_iter().filter(|written| written.path.ends_with("/scale")).collect()
+        let counts = |written: &Written| written.method == Method::PATCH && written.path.ends_with("/scale");
+        self.written().into_iter().filter(counts).collect()
     }
 
     pub(crate) fn replicas(&self, name: &str) -> i64 {
@@ -268,6 +269,9 @@ fn path(text: &str) -> Path {
 
 async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
     let Shared { state, changes, mut stalled } = shared;
+    if request.uri().path() == "/version" {
+        return reply(StatusCode::OK, &json!({"major": "1", "minor": "36"}));
+    }
     let path = path(request.uri().path());
     let query: BTreeMap<String, String> = request
         .uri()
