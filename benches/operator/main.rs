@@ -7,7 +7,8 @@
 //!   and writes where nothing changes;
 //! - against the real test cluster, where it can be had: the same crossing, seen by `kubectl get --watch`.
 //!
-//! `-- --objects N` for another crowd, `-- --seconds N` for how long it is looked at.
+//! `-- --objects N` for another crowd, `-- --seconds N` for how long it is looked at, `-- --program PATH` for a
+//! program that is built already.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
 mod crossing;

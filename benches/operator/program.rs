@@ -10,7 +10,12 @@ use serde_json::json;
 
 use super::Outcome;
 
+/// The program, built; or the one that `--program` names.
 pub(super) fn build() -> Outcome<PathBuf> {
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--program");
+    if let Some(program) = arguments.nth(1) {
+        return Ok(PathBuf::from(program));
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built =

@@ -13,6 +13,7 @@
 //! - [`mod@lower`]: a ScaledObject, ScaledJob or HorizontalPodAutoscaler as a core spec;
 //! - [`formula`], [`cron`], [`quantity`], [`duration`]: the small languages inside manifests;
 //! - [`lint`]: what is legal and will hurt;
+//! - [`review`]: an API server's question whether an object may be applied;
 //! - [`crd`]: the CRDs these types make.
 //!
 //! No file is opened here: bytes are an input.
@@ -32,6 +33,7 @@ pub mod nearest;
 pub mod node;
 pub mod object;
 pub mod quantity;
+pub mod review;
 mod schema;
 pub mod trigger;
 pub mod workload;

@@ -22,6 +22,10 @@ pub(crate) enum Command {
     Operator(crate::commands::operator::OperatorArgs),
     /// Send requests to the models of a Kubernetes cluster, and hold them while none is ready.
     Gateway(crate::commands::gateway::GatewayArgs),
+    /// Take ScaledObjects over from KEDA, or plain HorizontalPodAutoscalers from Kubernetes.
+    Adopt(crate::commands::migrate::AdoptArgs),
+    /// Give back what was taken over, and leave it alone.
+    Release(crate::commands::migrate::ReleaseArgs),
     /// Be an inference server that only pretends: a stand-in for vLLM and its like.
     Engine(crate::commands::engine::EngineArgs),
     /// Send requests by a plan or a trace, and tell what came of them.

@@ -130,8 +130,7 @@ pub(crate) fn server(bundle: &Bundle) -> Result<Arc<ServerConfig>, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|error| Error::Serve(error.to_string()))?.with_no_client_auth();
-    let mut config = config.with_single_cert(chain, key).map_err(|error| Error::Serve(error.to_string()))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let config = config.with_single_cert(chain, key).map_err(|error| Error::Serve(error.to_string()))?;
     Ok(Arc::new(config))
 }
 

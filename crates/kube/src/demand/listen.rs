@@ -134,7 +134,9 @@ async fn turn(
     let bundle = agreed(client, place, today).await?;
     if served.as_ref() != Some(&bundle) {
         let server = certificates::server(&bundle).map_err(|error| error.to_string())?;
-        tls.send_replace(Some(server));
+        let mut server = ServerConfig::clone(&server);
+        server.alpn_protocols = vec![b"h2".to_vec()];
+        tls.send_replace(Some(Arc::new(server)));
         *served = Some(bundle.clone());
     }
     trusted(client, &place.namespace, ca_config, &bundle.ca).await

@@ -39,6 +39,11 @@ pub struct Entry {
     pub advice: Option<(u32, u32, String)>,
     /// Its starts, newest last: when each was over, and how long its phases took.
     pub starts: Vec<(Time, [(&'static str, Span); 3])>,
+    pub(super) adoption: Option<super::adopt::Adoption>,
+    /// When it is looked at again without anything having changed: a KEDA that was at work may have left.
+    pub(super) recheck: Option<Time>,
+    /// What is asked of the cluster's metrics adapters.
+    pub(super) aggregated: crate::aggregated::Questions,
     pub(super) cause: Option<crate::index::pending::Kind>,
     pub(super) sources: Option<Arc<Sources>>,
     /// Which object and decision its status was last made of, in short.
@@ -86,6 +91,9 @@ impl Entry {
             spec: None,
             trouble: None,
             held: None,
+            adoption: None,
+            recheck: None,
+            aggregated: crate::aggregated::Questions::default(),
             cause: None,
             latest: None,
             readings: BTreeMap::new(),
@@ -116,6 +124,12 @@ impl Entry {
     pub(super) fn quiet_is_over(&self, now: Time) -> bool {
         let scaled = self.echo.is_some_and(|(_, until)| until <= now);
         scaled || self.born.values().any(|until| *until <= now)
+    }
+
+    /// Whether somebody else still has it, and it is only decided to see whether we agree.
+    #[must_use]
+    pub fn watched(&self) -> bool {
+        self.adoption.is_some()
     }
 
     /// Whether it can be decided.

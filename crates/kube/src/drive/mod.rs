@@ -9,6 +9,7 @@
 //! on from what was seen last, and what they ask for waits in the queue.
 
 mod act;
+mod adopt;
 mod demand;
 mod entry;
 mod jobs;

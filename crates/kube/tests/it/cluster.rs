@@ -1,6 +1,7 @@
 //! The same against a real API server, with the custom resources' real schemas, and its controllers.
 
 use serde_json::{Value, json};
+use tidegate_kube::migrate::{Asked, Keda, Outcome, adopt, release};
 use tidegate_testkit::cluster::{Cluster, Options};
 
 use super::real::Real;
@@ -70,5 +71,79 @@ async fn a_real_api_server_sees_no_write_of_one_that_advises() {
     decisions(&operator, 3).await;
     assert_eq!((operator.connection.requests.writes(), operator.connection.requests.refused()), (0, 0));
     assert_eq!(get(&cluster, "deployment").await["spec"]["replicas"], json!(1));
+    operator.stop().await;
+}
+
+/// What the API server makes of an autoscaler's rules; `Null` where there are none.
+async fn behavior(cluster: &Cluster) -> Value {
+    let hpa = cluster.get(&["-n", "prod", "hpa", "web"]).await.unwrap();
+    hpa["spec"].get("behavior").cloned().unwrap_or(Value::Null)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_real_cluster_kedas_autoscaler_goes_and_a_plain_one_is_stopped_and_comes_back() {
+    let prometheus = Prometheus::start(10.0).await;
+    let Some(cluster) = cluster("adoption on a real cluster", &prometheus, 2).await else { return };
+    let object = get(&cluster, "scaledobject").await;
+    let owner = json!([{
+        "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "llama",
+        "uid": object["metadata"]["uid"], "controller": true,
+    }]);
+    let hpa = |name: &str, of: &str, owners: &Value, behavior: &Value| {
+        json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+            "metadata": {"namespace": "prod", "name": name, "ownerReferences": owners},
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": of},
+                "minReplicas": 1, "maxReplicas": 10, "behavior": behavior,
+                "metrics": [{"type": "External", "external": {
+                    "metric": {"name": "waiting"}, "target": {"type": "AverageValue", "averageValue": "5"},
+                }}],
+            },
+        })
+    };
+    let slowly = json!({"scaleDown": {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}});
+    let mut web = deployment("web", 1);
+    web.as_object_mut().unwrap().remove("status");
+    web["spec"]["template"]["metadata"] = json!({"labels": {"app": "web"}});
+    let all =
+        [hpa("keda-hpa-llama", "llama", &owner, &json!({})), hpa("web", "web", &json!([]), &slowly), web];
+    for one in all {
+        cluster.apply(&one.to_string()).await.unwrap();
+    }
+    let before = behavior(&cluster).await;
+    assert_eq!(before["scaleDown"]["policies"][0]["value"], 1, "{before}");
+    let operator = Operator::with(cluster.kubeconfig(), false).await;
+    let client = operator.connection.client.clone();
+    let asked = |target: &str, at_once| Asked {
+        targets: vec![target.to_owned()],
+        all: false,
+        namespace: "prod".to_owned(),
+        keda: Keda::Stopped,
+        at_once,
+        dry_run: false,
+        patience: std::time::Duration::from_secs(60),
+    };
+    let done = Outcome { done: 1, waiting: 0 };
+    let mut said = Vec::new();
+    let mut say = |line: &str| said.push(line.to_owned());
+    // Ten at five a replica are the two that are there.
+    assert_eq!(adopt(&client, &asked("llama", false), &mut say).await.unwrap(), done);
+    assert!(cluster.get(&["-n", "prod", "hpa", "keda-hpa-llama"]).await.is_err());
+    prometheus.set(Some(15.0));
+    super::rig::within("three replicas", replicas(&cluster, 3)).await;
+    // No adapter serves its metric, so there is nothing to agree on.
+    assert_eq!(adopt(&client, &asked("hpa/web", true), &mut say).await.unwrap(), done);
+    let now = behavior(&cluster).await;
+    assert_eq!(
+        (&now["scaleUp"]["selectPolicy"], &now["scaleDown"]["selectPolicy"]),
+        (&json!("Disabled"), &json!("Disabled"))
+    );
+    for target in ["hpa/web", "llama"] {
+        assert_eq!(release(&client, &asked(target, false), &mut say).await.unwrap(), done);
+    }
+    assert_eq!(behavior(&cluster).await, before);
+    let object = get(&cluster, "scaledobject").await;
+    assert_eq!(object["metadata"]["annotations"]["tidegate.dev/adopted"], "false", "{object}");
     operator.stop().await;
 }

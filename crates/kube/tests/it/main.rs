@@ -1,6 +1,7 @@
 //! The operator against an API server with objects, versions, watches and conflicts.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod adoption;
 mod cluster;
 mod demand;
 mod election;
@@ -15,3 +16,4 @@ mod rig;
 mod roles;
 mod scaling;
 mod server;
+mod webhook;

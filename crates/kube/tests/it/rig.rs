@@ -81,6 +81,28 @@ impl Audience for Told {
     }
 }
 
+/// A kubeconfig that names an API server, and who asks it; whoever reads it removes it.
+fn kubeconfig(addr: SocketAddr, who: &str) -> std::path::PathBuf {
+    let file = std::env::temp_dir().join(format!("tidegate-kube-{}", fastrand::u64(..)));
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": format!("http://{addr}")}}],
+        "users": [{"name": "test", "user": {"token": who}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "tidegate"}}],
+    });
+    std::fs::write(&file, config.to_string()).unwrap();
+    file
+}
+
+/// A connection of somebody else's.
+pub(crate) async fn connect(server: &Server) -> Connection {
+    let file = kubeconfig(server.addr, "somebody");
+    let options = Options { kubeconfig: Some(file.clone()), ..Options::default() };
+    let connection = Connection::new(&options).await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    connection
+}
+
 /// How an operator is set up.
 #[derive(Default)]
 pub(crate) struct Setup {
@@ -116,16 +138,9 @@ impl Operator {
 
     /// One that reaches its API server at an address, as somebody.
     pub(crate) async fn at(addr: SocketAddr, who: &str, setup: Setup) -> Operator {
-        let directory = std::env::temp_dir().join(format!("tidegate-kube-{}", fastrand::u64(..)));
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {"server": format!("http://{addr}")}}],
-            "users": [{"name": "test", "user": {"token": who}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "tidegate"}}],
-        });
-        std::fs::write(&directory, config.to_string()).unwrap();
-        let operator = Operator::of(&directory, setup).await;
-        std::fs::remove_file(&directory).unwrap();
+        let file = kubeconfig(addr, who);
+        let operator = Operator::of(&file, setup).await;
+        std::fs::remove_file(&file).unwrap();
         operator
     }
 

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 type Body = BoxBody<Bytes, Infallible>;
 
 /// A request that would change something.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Written {
     pub(crate) method: Method,
     pub(crate) path: String,
@@ -173,6 +173,11 @@ impl Server {
         state.written.iter().filter(|written| !written.path.contains("/leases")).cloned().collect()
     }
 
+    /// How often the lease was written.
+    pub(crate) fn renewals(&self) -> usize {
+        lock(&self.state).written.iter().filter(|written| written.path.contains("/leases")).count()
+    }
+
     /// Writes to `/scale`.
     pub(crate) fn scaled(&self) -> Vec<Written> {
         let counts = |written: &Written| written.method == Method::PATCH && written.path.ends_with("/scale");
@@ -239,8 +244,9 @@ async fn serve(listener: TcpListener, shared: Shared, stop: CancellationToken) {
                 let shared = shared.clone();
                 async move { Ok::<_, Infallible>(answer(request, shared).await) }
             });
-            let connection =
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+            let connection = hyper::server::conn::http1::Builder::new()
+                .half_close(true)
+                .serve_connection(TokioIo::new(socket), service);
             tokio::select! {
                 () = stop.cancelled() => {}
                 _ = connection => {}

@@ -8,6 +8,7 @@ pub(crate) mod engine;
 pub(crate) mod gateway;
 mod lint;
 pub(crate) mod load;
+pub(crate) mod migrate;
 pub(crate) mod operator;
 mod replay;
 pub(crate) mod simulate;
@@ -30,6 +31,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Up(args) => crate::up::run(&args),
         Command::Operator(args) => operator::run(&args),
         Command::Gateway(args) => gateway::run(&args),
+        Command::Adopt(args) => migrate::adopt(&args),
+        Command::Release(args) => migrate::release(&args),
         Command::Engine(args) => engine::run(args),
         Command::Load(args) => load::run(&args),
         Command::Why(args) => why::run(&args),

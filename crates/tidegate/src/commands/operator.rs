@@ -6,6 +6,7 @@
 mod gateways;
 mod metrics;
 mod show;
+mod webhook;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -59,6 +60,8 @@ pub(crate) struct OperatorArgs {
     /// Where the dashboard, the metrics and the admin API are.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8081")]
     admin_addr: std::net::SocketAddr,
+    #[command(flatten)]
+    webhook: webhook::WebhookArgs,
     /// Write a journal of every event and decision into this directory.
     #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
@@ -116,13 +119,13 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
                 .collect(),
             selector: args.watch_label_selector.clone().filter(|text| !text.is_empty()),
         },
-        namespace,
+        namespace: namespace.clone(),
         shard: args.shard.clone(),
         me: tidegate_kube::lease::identity(&host),
         audience: Box::new(show::Told::new(board, counts)),
         recorder: args.journal.as_deref().map(journal).transpose()?,
         gateways: listening.map(|listening| listening.inbox),
-        connection,
+        connection: connection.clone(),
         clock,
     };
     {
@@ -133,6 +136,7 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
         writeln!(out, "dashboard http://{}/", admin.addr)?;
         out.flush()?;
     }
+    let webhook = args.webhook.start(connection.client, namespace, &stop).await?;
     let ending = stop.clone();
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -144,7 +148,12 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
         output::note("stopping: what is under way may land, then the lease is given up");
         ending.cancel();
     });
-    drive::run(config, stop).await?;
+    let outcome = drive::run(config, stop.clone()).await;
+    stop.cancel();
+    if let Some(webhook) = webhook {
+        webhook.ended().await;
+    }
+    outcome?;
     admin.stop().await;
     Ok(ExitCode::SUCCESS)
 }
