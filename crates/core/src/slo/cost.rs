@@ -156,3 +156,78 @@ fn solve(m: [[f64; 3]; 3], y: [f64; 3]) -> Option<[f64; 3]> {
     }
     out.iter().all(|value| value.is_finite()).then_some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::Engines;
+    use super::*;
+    use crate::time::Span;
+
+    /// A second of one replica of these costs that is always at work, with so much prefill and this batch.
+    fn busy(cost: &Cost, prefill_tokens: f64, batch: f64) -> Load {
+        // Each iteration writes a token a request: n·(a + b·k) = 1 − β·p.
+        let iterations = (1.0 - cost.prefill_s * prefill_tokens) / (cost.iteration_s + cost.decode_s * batch);
+        let engines = Engines {
+            reporting: 1,
+            running: batch as u32,
+            prefill_tokens: prefill_tokens as u64,
+            decode_tokens: (iterations * batch) as u64,
+            itl_us: (1e6 / iterations) as u32,
+            kv_tokens: 400_000,
+        };
+        Load { over: Span::from_secs(1), engines, ..Load::default() }
+    }
+
+    #[test]
+    fn before_a_token_was_written_nothing_is_known() {
+        assert_eq!(Learner::default().cost(), None);
+    }
+
+    #[test]
+    fn the_first_time_between_tokens_gives_a_prior_on_the_dear_side() {
+        let mut learner = Learner::default();
+        learner.learn(&busy(&Cost { prefill_s: 16e-6, iteration_s: 6.4e-3, decode_s: 54e-6 }, 0.0, 1.0));
+        let cost = learner.cost().expect("a token was written");
+        // 6.454 ms between tokens: β = a / 220 and b = a / 80, where 16 µs and 54 µs are true.
+        assert!((cost.iteration_s - 6.454e-3).abs() < 1e-5, "{cost:?}");
+        assert!(
+            (cost.prefill_s - 29.3e-6).abs() < 1e-6 && (cost.decode_s - 80.7e-6).abs() < 1e-6,
+            "{cost:?}"
+        );
+    }
+
+    #[test]
+    fn what_a_request_takes_is_learned_from_engines_at_any_load() {
+        let truth = Cost { prefill_s: 16e-6, iteration_s: 6.4e-3, decode_s: 54e-6 };
+        let mut learner = Learner::default();
+        for second in 0..1_200_u32 {
+            let batch = f64::from(2 + second % 60);
+            let prefill = f64::from(second * 7 % 30_000);
+            learner.learn(&busy(&truth, prefill, batch));
+        }
+        let (known, wanted) = (
+            learner.cost().expect("learned").request_s(1_155.0, 211.0, 64.0),
+            truth.request_s(1_155.0, 211.0, 64.0),
+        );
+        assert!((known / wanted - 1.0).abs() < 0.05, "{known} s, and {wanted} s is true");
+    }
+
+    #[test]
+    fn nonsense_makes_no_cost_vanish() {
+        let mut learner = Learner::default();
+        for second in 0..10_000_u64 {
+            let engines = Engines {
+                reporting: 1,
+                running: 50,
+                prefill_tokens: second * 1_000_000,
+                decode_tokens: u64::MAX / 4,
+                itl_us: 1 + (second % 3) as u32,
+                kv_tokens: 1,
+            };
+            learner.learn(&Load { over: Span::from_micros(1), engines, ..Load::default() });
+        }
+        let cost = learner.cost().expect("something was written");
+        assert!(cost.prefill_s > 0.0 && cost.iteration_s > 0.0 && cost.decode_s > 0.0, "{cost:?}");
+        assert!(cost.request_s(1e3, 1e3, 1.0).is_finite());
+    }
+}

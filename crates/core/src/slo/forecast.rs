@@ -1,6 +1,6 @@
 //! What the work will be like one start from now, and how far off such a forecast has been.
 //!
-//! Three forecasters run side by side: the level (as much as in the last half minute), the level and its slope, and
+//! Three forecasters run side by side: the level (as much as in the last two minutes), the level and its slope, and
 //! yesterday's change from this hour to that. Each is asked at every step what comes after the horizon, and held
 //! against what came. The one whose margin has cost the least speaks. Its margin is the factor that a given
 //! share of its forecasts stayed within, found by moving it up after a miss and down after a hit in proportion (the
@@ -21,8 +21,17 @@ const STEP: Span = Span::from_micros(10_000_000);
 /// Steps of forecasts that wait to be held against the truth: 920 s, above any start that is looked ahead over.
 const PENDING_MAX: usize = 92;
 
-/// Weight of the newest step in the level: a mean over about 30 s.
-const LEVEL: f64 = 0.35;
+/// Weight of the newest step in the level: a mean over about two minutes. A step of 200 requests of uneven length is
+/// known to a fifth; a sum of a dozen such to a twentieth, which is what a replica in twenty is worth.
+const LEVEL: f64 = 0.15;
+/// A step further above the level than so many mean deviations, twice in a row, is no noise: the level is there at once.
+/// Of a normal noise 3 mean deviations are 2.4 standard ones, and two such steps in a row one in 15,000.
+const JUMP: f64 = 3.0;
+/// Weight of the newest step in the mean deviation: five minutes or so.
+const DEVIATION: f64 = 0.03;
+/// The deviation is taken to be at least this share of the level: a silent service is not startled by a whisper.
+const DEVIATION_LEAST: f64 = 0.05;
+
 /// Weight of the newest step in the slope: about three minutes.
 const SLOPE: f64 = 0.06;
 /// How much of the slope is believed over the whole horizon: trends end.
@@ -111,6 +120,10 @@ pub(crate) struct Forecaster {
     seconds: f64,
     steps: u32,
     level: f64,
+    /// Mean of how far steps were from the level.
+    deviation: f64,
+    /// The last step, if it was far above the level.
+    above: Option<f64>,
     /// Change a step.
     slope: f64,
     experts: [Expert; 3],
@@ -149,9 +162,7 @@ impl Forecaster {
         if self.steps == 0 {
             self.level = mean;
         }
-        let before = self.level;
-        self.level += LEVEL * (mean - self.level);
-        self.slope += SLOPE * ((self.level - before) - self.slope);
+        self.follow(mean);
         self.steps = self.steps.saturating_add(1);
         self.slot_sum += mean;
         if self.steps.is_multiple_of(SLOT_STEPS) {
@@ -165,6 +176,23 @@ impl Forecaster {
             self.pending.pop_front();
         }
         self.pending.push_back(Method::ALL.map(|method| self.forecast(method, ahead) as f32));
+    }
+
+    /// Moves level and slope. A jump is no slope: what stands after it is a new level.
+    fn follow(&mut self, mean: f64) {
+        let off = mean - self.level;
+        if off > JUMP * self.deviation.max(DEVIATION_LEAST * self.level) {
+            if let Some(first) = self.above.take() {
+                self.level = f64::midpoint(first, mean);
+                return;
+            }
+            self.above = Some(mean);
+        } else {
+            self.above = None;
+        }
+        self.deviation += DEVIATION * (libm::fabs(off) - self.deviation);
+        self.level += LEVEL * off;
+        self.slope += SLOPE * (LEVEL * off - self.slope);
     }
 
     /// Holds what was said `ahead` steps ago against what came.
@@ -263,6 +291,15 @@ mod tests {
         let expected = played(3_600, |t| 5.0 + t * 0.01);
         assert_eq!(expected.method, Method::Trend);
         assert!((42.5..44.5).contains(&(expected.then * expected.margin)), "{expected:?}");
+    }
+
+    #[test]
+    fn a_step_is_the_new_level_after_twenty_seconds_and_a_single_spike_is_not() {
+        let noisy = |t: f64| 5.0 + if t % 20.0 < 10.0 { 0.5 } else { -0.5 };
+        let stepped = played(3_600, |t| if t < 3_590.0 { noisy(t) } else { 20.0 });
+        assert!((19.9..20.1).contains(&stepped.now), "{stepped:?}");
+        let spiked = played(3_600, |t| if t < 3_600.0 { noisy(t) } else { 20.0 });
+        assert!(spiked.now < 8.0, "{spiked:?}");
     }
 
     #[test]

@@ -31,14 +31,14 @@ const LENGTHS_KEPT: f64 = 1_000.0;
 /// Tokens of an answer before one was seen.
 const OUTPUT_FIRST: f64 = 200.0;
 
-/// Share of late requests that is aimed at: half of the twentieth that may be.
-const LATE_AIM: f64 = 0.025;
+/// Share of late requests that is aimed at: three in five of the twentieth that may be, for a burst costs the rest.
+const LATE_AIM: f64 = 0.03;
 /// How long lateness is remembered.
 const LATE_S: f64 = 1_200.0;
 /// Share of forecasts that the margin covers at that aim, what each hundredth of lateness adds, and its bounds.
-const WITHIN: f64 = 0.7;
-const WITHIN_GAIN: f64 = 6.0;
-const WITHIN_BOUNDS: (f64, f64) = (0.5, 0.97);
+const WITHIN: f64 = 0.5;
+const WITHIN_GAIN: f64 = 10.0;
+const WITHIN_BOUNDS: (f64, f64) = (0.05, 0.97);
 
 /// A backlog is worked off in no less: a shorter one is gone before a start is over.
 const DRAIN_LEAST: Span = Span::from_secs(10);

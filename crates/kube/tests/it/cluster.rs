@@ -1,6 +1,7 @@
 //! The same against a real API server, with the custom resources' real schemas, and its controllers.
 
 use serde_json::{Value, json};
+use tidegate_kube::client;
 use tidegate_kube::migrate::{Asked, Keda, Outcome, adopt, release};
 use tidegate_testkit::cluster::{Cluster, Options};
 
@@ -114,7 +115,10 @@ async fn on_a_real_cluster_kedas_autoscaler_goes_and_a_plain_one_is_stopped_and_
     let before = behavior(&cluster).await;
     assert_eq!(before["scaleDown"]["policies"][0]["value"], 1, "{before}");
     let operator = Operator::with(cluster.kubeconfig(), false).await;
-    let client = operator.connection.client.clone();
+    // Who adopts does so with rights of their own.
+    let options =
+        client::Options { kubeconfig: Some(cluster.cluster.kubeconfig().to_owned()), ..Default::default() };
+    let client = client::Connection::new(&options).await.unwrap().client;
     let asked = |target: &str, at_once| Asked {
         targets: vec![target.to_owned()],
         all: false,
@@ -129,7 +133,7 @@ async fn on_a_real_cluster_kedas_autoscaler_goes_and_a_plain_one_is_stopped_and_
     let mut say = |line: &str| said.push(line.to_owned());
     // Ten at five a replica are the two that are there.
     assert_eq!(adopt(&client, &asked("llama", false), &mut say).await.unwrap(), done);
-    assert!(cluster.get(&["-n", "prod", "hpa", "keda-hpa-llama"]).await.is_err());
+    assert_eq!(cluster.get("hpa", "keda-hpa-llama").await, Value::Null);
     prometheus.set(Some(15.0));
     super::rig::within("three replicas", replicas(&cluster, 3)).await;
     // No adapter serves its metric, so there is nothing to agree on.

@@ -110,11 +110,13 @@ pub fn bounds(
     window: Span,
     progress: &mut dyn FnMut(fleet::Progress),
 ) -> Result<Bounds, Error> {
-    let found = bounds_at(setup, open, attainment, window, &[setup.start], progress)?;
+    let found = bounds_at(setup, open, attainment, &[window], &[setup.start], progress)?;
     found.into_iter().next().ok_or(Error::NoStart)
 }
 
-/// The same for several lengths of a start, which only O3 depends on: the trace is played no more often.
+/// The same for several lengths of a start, which only O3 depends on, and several windows, of which O2 and O3 each have
+/// the one that serves them best: where requests are of uneven length, a count that follows ten seconds of them
+/// chases noise.
 ///
 /// # Errors
 /// See [`Error`].
@@ -122,7 +124,7 @@ pub fn bounds_at(
     setup: &Setup,
     open: &Open<'_>,
     attainment: f64,
-    window: Span,
+    windows: &[Span],
     starts: &[ColdStart],
     progress: &mut dyn FnMut(fleet::Progress),
 ) -> Result<Vec<Bounds>, Error> {
@@ -130,14 +132,54 @@ pub fn bounds_at(
         Ok(fleet::run(setup, open()?, policy, progress)?)
     };
     let (fixed, best) = least_fixed(setup, attainment, &mut run)?;
-    let fluid = Fluid::of(&setup.profile, open, window)?;
     // Replicas appear where they are wanted, at once: that is what O2 means.
     let at_once = Setup { start: ColdStart::NONE, start_spread: 0.0, initial: best, ..setup.clone() };
+    let gpus = f64::from(setup.profile.gpus);
+    let mut o1 = Bound { gpu_hours: 0.0, slo_attainment: None, replicas_max: None };
+    let mut found: Vec<(Outcome, Plan, Time)> = Vec::new();
+    for window in windows {
+        let fluid = Fluid::of(&setup.profile, open, *window)?;
+        o1.gpu_hours = fluid.replica_s * gpus / 3_600.0;
+        let clairvoyant = clairvoyant(&at_once, &fluid, attainment, &mut run)?;
+        found.extend(clairvoyant.map(|(outcome, plan)| (outcome, plan, Time::ORIGIN + fluid.span)));
+    }
+    let bound = |outcome: &Outcome| Bound {
+        gpu_hours: outcome.gpu_hours,
+        slo_attainment: Some(outcome.slo_attainment),
+        replicas_max: Some(outcome.replicas_max),
+    };
+    let fixed = bound(&fixed);
+    // Where no plan is good enough or cheaper, the fixed count is the best that is known.
+    let least = |bounds: Vec<Bound>| {
+        let best = bounds.into_iter().min_by(|a, b| a.gpu_hours.total_cmp(&b.gpu_hours));
+        best.filter(|best| best.gpu_hours < fixed.gpu_hours).unwrap_or(fixed)
+    };
+    let o2 = least(found.iter().map(|(outcome, ..)| bound(outcome)).collect());
+    let at = |start: &ColdStart| {
+        let lead = Span::try_from_secs_f64(start.total_s()).unwrap_or(Span::ZERO);
+        let with_lead = found.iter().map(|(outcome, plan, end)| {
+            // What leads and bridges cost beyond what O2 pays; its drains are in O2's own figure.
+            let more_s =
+                with_lead_time(plan.steps(), *end, lead) - with_lead_time(plan.steps(), *end, Span::ZERO);
+            Bound { gpu_hours: outcome.gpu_hours + more_s * gpus / 3_600.0, ..bound(outcome) }
+        });
+        Bounds { o1, o2, o3: least(with_lead.collect()), fixed }
+    };
+    Ok(starts.iter().map(at).collect())
+}
+
+/// The plan that uses replicas the most and still meets the objective; `None` where the least use does not.
+fn clairvoyant(
+    at_once: &Setup,
+    fluid: &Fluid,
+    attainment: f64,
+    run: &mut Run<'_>,
+) -> Result<Option<(Outcome, Plan)>, Error> {
     let (mut low, mut high) = (0.02, 1.5);
-    let mut found: Option<(Outcome, Plan)> = None;
+    let mut found = None;
     for _ in 0..HALVINGS {
         let use_of_it = (low + high) / 2.0;
-        let plan = Plan::of(&fluid, use_of_it, setup.max);
+        let plan = Plan::of(fluid, use_of_it, at_once.max);
         let setup = Setup { initial: plan.first(), ..at_once.clone() };
         let outcome = run(&setup, &mut plan.clone())?;
         if outcome.slo_attainment >= attainment {
@@ -147,25 +189,7 @@ pub fn bounds_at(
             high = use_of_it;
         }
     }
-    let bound = |outcome: &Outcome| Bound {
-        gpu_hours: outcome.gpu_hours,
-        slo_attainment: Some(outcome.slo_attainment),
-        replicas_max: Some(outcome.replicas_max),
-    };
-    let fixed = bound(&fixed);
-    let gpus = f64::from(setup.profile.gpus);
-    let o1 = Bound { gpu_hours: fluid.replica_s * gpus / 3_600.0, slo_attainment: None, replicas_max: None };
-    let at = |start: &ColdStart| {
-        // Where no such plan is good enough, the fixed count is the best that is known.
-        let Some((outcome, plan)) = &found else { return Bounds { o1, o2: fixed, o3: fixed, fixed } };
-        let end = Time::ORIGIN + fluid.span;
-        let lead = Span::try_from_secs_f64(start.total_s()).unwrap_or(Span::ZERO);
-        // What leads and bridges cost beyond what O2 pays; its drains are in O2's own figure.
-        let more_s = with_lead_time(plan.steps(), end, lead) - with_lead_time(plan.steps(), end, Span::ZERO);
-        let gpu_hours = outcome.gpu_hours + more_s * gpus / 3_600.0;
-        Bounds { o1, o2: bound(outcome), o3: Bound { gpu_hours, ..bound(outcome) }, fixed }
-    };
-    Ok(starts.iter().map(at).collect())
+    Ok(found)
 }
 
 type Run<'r> = dyn FnMut(&Setup, &mut dyn Policy) -> Result<Outcome, Error> + 'r;
