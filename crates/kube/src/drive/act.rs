@@ -28,6 +28,7 @@ impl Operator {
         if self.mind == Mind::Rests {
             self.stand();
         }
+        self.look_at_gateways();
         if self.mind == Mind::Decides {
             for key in std::mem::take(&mut self.again) {
                 self.read(&key)?;
@@ -68,10 +69,12 @@ impl Operator {
         }
         let Some(sources) = entry.sources.clone() else { return Ok(()) };
         entry.asked = true;
-        let unread = unread(&sources);
-        let context = Context { unix_s: now.as_micros().div_euclid(1_000_000), ..Context::default() };
         let (questions, client) = (entry.aggregated.due(now), self.connection.client.clone());
         let aggregated = entry.aggregated.clone();
+        let mut unread = unread(&sources);
+        let (demand, lost) = self.at_gateways(key, &sources);
+        unread.extend(lost);
+        let context = Context { unix_s: now.as_micros().div_euclid(1_000_000), demand };
         let (key, out) = (key.clone(), self.said.clone());
         self.tasks.spawn(async move {
             let mut readings = sources.read(now, &context).await;
@@ -106,6 +109,7 @@ impl Operator {
         if self.mind != Mind::Decides || !self.entries.get(key).is_some_and(super::Entry::able) {
             return Ok(());
         }
+        self.tell_demand(key)?;
         let actions = self.step(key, &Event::Tick)?;
         self.act(key, actions)
     }
@@ -396,20 +400,16 @@ impl Operator {
 fn unread(sources: &Sources) -> Vec<(Arc<str>, Reading)> {
     let why = |source: &Source| {
         match source {
-        Source::Usage { resource, .. } => Some(format!(
-            "{resource} of pods is not read on Kubernetes yet; use a prometheus trigger for it"
-        )),
-        Source::Gateway(_) => Some(
-            "no gateway tells the operator its demand yet; use a prometheus trigger over the gateway's metrics"
-                .to_owned(),
-        ),
-        // Nothing scrapes, so the store is empty: absent, which many a manifest takes for zero.
-        Source::Embedded(_) => Some(
-            "queries over own scrapes are not answered on Kubernetes yet; remove tidegate.dev/prometheus"
-                .to_owned(),
-        ),
-        _ => None,
-    }
+            Source::Usage { resource, .. } => Some(format!(
+                "{resource} of pods is not read on Kubernetes yet; use a prometheus trigger for it"
+            )),
+            // Nothing scrapes, so the store is empty: absent, which many a manifest takes for zero.
+            Source::Embedded(_) => Some(
+                "queries over own scrapes are not answered on Kubernetes yet; remove tidegate.dev/prometheus"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
     };
     let all = sources.iter();
     all.filter_map(|(name, source)| Some((Arc::clone(name), Reading::Error(why(source)?.into())))).collect()

@@ -70,6 +70,11 @@ pub struct Entry {
     pub(super) life: Life,
     /// The Jobs it was told of; `None` before the first time.
     pub(super) jobs: Option<Vec<Job>>,
+    /// Since when it is known, and what was last told of the requests at gateways.
+    pub(super) since: Time,
+    pub(super) demand: Option<Reading>,
+    /// Whether it was told that no gateway has spoken yet.
+    pub(super) waits: bool,
     /// Jobs that were made, and until when watches may not know.
     pub(super) born: BTreeMap<String, Time>,
 }
@@ -108,6 +113,9 @@ impl Entry {
             counted: BTreeSet::new(),
             life: Life::default(),
             jobs: None,
+            since: Time::ORIGIN,
+            demand: None,
+            waits: false,
             born: BTreeMap::new(),
         }
     }

@@ -10,6 +10,7 @@
 
 mod act;
 mod adopt;
+mod demand;
 mod entry;
 mod jobs;
 mod see;
@@ -33,6 +34,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::client::Connection;
+use crate::demand::Book;
+use crate::demand::listen::Inbox;
 use crate::index::target::Key;
 use crate::index::{Index, Touched};
 use crate::lease::elector::Standing;
@@ -72,6 +75,8 @@ pub struct Config {
     pub audience: Box<dyn Audience>,
     /// Takes down every event and what followed from it.
     pub recorder: Option<Box<dyn Recorder + Send>>,
+    /// What gateways say; `None` where there is no listener for them.
+    pub gateways: Option<Inbox>,
 }
 
 impl fmt::Debug for Config {
@@ -121,6 +126,8 @@ pub struct View<'a> {
     pub blind: &'a BTreeMap<Scope, String>,
     /// How late the last tick was, in seconds.
     pub lag_s: f64,
+    /// What gateways say.
+    pub gateways: &'a Book,
 }
 
 /// Why the loop ended by itself.
@@ -150,6 +157,7 @@ pub(crate) struct Operator {
     pushed: Pushed,
     audience: Box<dyn Audience>,
     recorder: Option<Box<dyn Recorder + Send>>,
+    gateways: demand::Gateways,
     control: Control,
     index: Index,
     entries: BTreeMap<Key, Entry>,
@@ -190,7 +198,7 @@ enum Mind {
 /// # Errors
 /// When the journal cannot be written.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
-    let Config { connection, sight, namespace, shard, me, clock, mut audience, recorder } = config;
+    let Config { connection, sight, namespace, shard, me, clock, mut audience, recorder, gateways } = config;
     let Some(clock) = reckon(&connection, clock, &mut *audience, &stop).await else { return Ok(()) };
     let (news_out, news) = mpsc::channel(NEWS_MAX);
     let (said_out, said) = mpsc::channel(ANSWERS_MAX);
@@ -213,6 +221,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let operator = Operator {
         asker: Asker::new(clock.clone()),
         pushed: Pushed::new(clock.clone()),
+        gateways: demand::Gateways::new(gateways),
         control: Control::new(compiler),
         index: Index::default(),
         entries: BTreeMap::new(),
@@ -313,6 +322,7 @@ impl Operator {
                     self.landed(write, failures, outcome)?;
                 }
                 Some((key, readings)) = inboxes.said.recv() => self.readings(&key, readings)?,
+                Some(report) = self.gateways.next() => self.hear(report)?,
                 Some(remembered) = inboxes.recalled.recv() => self.recall(remembered)?,
                 Ok(()) = self.standing.changed() => self.stand(),
                 count = inboxes.news.recv_many(&mut news, NEWS_AT_ONCE) => {

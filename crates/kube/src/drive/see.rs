@@ -108,8 +108,12 @@ impl Operator {
             }
             return Ok(());
         };
-        let other = owner::other(&self.index, key, &object, self.clock.now());
+        let now = self.clock.now();
+        let other = owner::other(&self.index, key, &object, now);
         let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry::new(key.clone()));
+        if entry.since == Time::ORIGIN {
+            entry.since = now;
+        }
         entry.life = life(&object);
         let (before, troubled) = (entry.adoption.take(), entry.trouble.take());
         let keda = matches!(other, Some(owner::Other::Keda { .. }));
@@ -168,7 +172,8 @@ impl Operator {
             let text = format!("there is no {} {}/{}", gvk.keda(), id.namespace, id.name);
             entry.trouble.get_or_insert(text);
         }
-        let spec = target.spec;
+        let spec = self.with_demand(key, object, target.spec);
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         let known = entry.spec.replace(spec.clone());
         let name = Arc::clone(&entry.name);
         if self.control.spec(&name).is_none() {

@@ -88,6 +88,7 @@ impl Operator {
             waiting: self.queue.len(),
             blind: &self.blind,
             lag_s: self.lag_s,
+            gateways: &self.gateways.book,
         };
         self.audience.look(&view);
     }

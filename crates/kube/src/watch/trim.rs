@@ -28,6 +28,12 @@ pub(super) fn trim(kind: &Kind, json: &mut Value) {
                 &["phase", "conditions", "containerStatuses", "initContainerStatuses", "startTime"],
             );
         }
+        Kind::EndpointSlice => {
+            let endpoints = json.get_mut("endpoints").and_then(Value::as_array_mut);
+            for endpoint in endpoints.into_iter().flatten().filter_map(Value::as_object_mut) {
+                endpoint.retain(|name, _| matches!(name.as_str(), "addresses" | "conditions" | "targetRef"));
+            }
+        }
         Kind::Job => keep(json, "spec", &["completions", "suspend", "parallelism"]),
         _ => {}
     }

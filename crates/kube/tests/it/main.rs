@@ -3,6 +3,7 @@
 
 mod adoption;
 mod cluster;
+mod demand;
 mod election;
 mod faults;
 mod faults_real;

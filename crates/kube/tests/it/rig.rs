@@ -170,6 +170,7 @@ impl Operator {
             clock: clock.unwrap_or_else(Clock::unix),
             audience: Box::new(told.clone()),
             recorder: None,
+            gateways: None,
         };
         let task = Some(runtime.spawn(drive::run(config, stop.clone())));
         Operator { told, connection, stop, task, runtime: Some(runtime) }

@@ -3,6 +3,7 @@
 //! The loop is [`tidegate_kube::drive`]; here it gets its connection, its journal, its admin listener and
 //! its end.
 
+mod gateways;
 mod metrics;
 mod show;
 mod webhook;
@@ -64,6 +65,8 @@ pub(crate) struct OperatorArgs {
     /// Write a journal of every event and decision into this directory.
     #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
+    #[command(flatten)]
+    demand: gateways::DemandArgs,
 }
 
 /// A name that can be part of an object's name and a label's value.
@@ -102,6 +105,9 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
     let writer = counts.clone();
     board.add_metrics(move |out| writer.write(out));
     let admin = admin(args, Arc::clone(&board)).await?;
+    let stop = CancellationToken::new();
+    let listening = args.demand.listen(&connection, &namespace, stop.clone()).await?;
+    let demand_addr = listening.as_ref().map(|listening| listening.addr);
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "tidegate".to_owned());
     let config = drive::Config {
         sight: Sight {
@@ -118,15 +124,18 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
         me: tidegate_kube::lease::identity(&host),
         audience: Box::new(show::Told::new(board, counts)),
         recorder: args.journal.as_deref().map(journal).transpose()?,
+        gateways: listening.map(|listening| listening.inbox),
         connection: connection.clone(),
         clock,
     };
     {
         let mut out = io::stdout().lock();
+        if let Some(addr) = demand_addr {
+            writeln!(out, "demand {addr}")?;
+        }
         writeln!(out, "dashboard http://{}/", admin.addr)?;
         out.flush()?;
     }
-    let stop = CancellationToken::new();
     let webhook = args.webhook.start(connection.client, namespace, &stop).await?;
     let ending = stop.clone();
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;

@@ -130,6 +130,9 @@ fn ours(view: &View<'_>, counts: &Counts, out: &mut String) {
     one("tidegate_writes_waiting", "Writes that wait or are under way", view.waiting as f64);
     one("tidegate_watches_blind", "Watches that cannot see", view.blind.len() as f64);
     one("tidegate_tick_lag_seconds", "How late the last tick was", view.lag_s);
+    let (gateways, silent) = view.gateways.gateways(view.at);
+    one("tidegate_gateways", "Gateways that tell what is asked for", gateways as f64);
+    one("tidegate_gateways_silent", "Gateways that have said nothing for 5 s", silent as f64);
     one("tidegate_ticks", "Ticks since the start", counts.ticks as f64);
     one("tidegate_ticks_late", "Ticks that came more than a second late", counts.late as f64);
     one("tidegate_kube_reads", "Requests that read, since the start", requests.reads() as f64);
