@@ -11,7 +11,7 @@ use super::decision::{Because, Conditions, Decision, Rule, Status, Trace};
 use super::hpa::{self, Memory, Pass, Tolerance};
 use super::jobs::{self, Queue};
 use super::keda::{self, Facts, Verdict};
-use super::observe::{Fleet, Job, Phase, Pod, Reading};
+use super::observe::{Fleet, Job, Phase, Pod, Reading, Room};
 use super::propose::Proposer;
 use super::signals::{self, Amount, Resolved, SignalState};
 use super::spec::{Behavior, Goal, Keda, Kind, Life, Metric, Rules, Select, Spec};
@@ -28,6 +28,8 @@ pub enum Event {
     Fleet(Fleet),
     /// The pods that exist; at most one list an instant.
     Pods(Vec<Pod>),
+    /// More replicas would only wait; `None` when there is room again.
+    Room(Option<Room>),
     /// The jobs that exist; at most one list an instant.
     Jobs(Vec<Job>),
     /// A signal was read.
@@ -120,6 +122,9 @@ pub struct State {
     undo: Option<Undo>,
     /// Requests alone brought it from zero, and no replica has been ready since.
     woken: bool,
+    /// What there is no more room for. Boxed: few targets ever wait for anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room: Option<Box<Room>>,
 }
 
 /// How things stood before the last change, to take it back if it could not be carried out.
@@ -308,6 +313,7 @@ impl Scaler {
                 self.state.pods = Some(pods.clone());
                 self.state.pods_at = Some(now);
             }
+            Event::Room(room) => self.state.room = room.clone().map(Box::new),
             Event::Jobs(found) => self.count_jobs(now, found),
             Event::Reading { signal, reading } => self.store(now, signal, reading),
             Event::Life(life) => {
@@ -555,7 +561,7 @@ impl Scaler {
         conditions: &mut Conditions,
     ) -> u32 {
         let Scaler { spec, state, paused_behavior, .. } = self;
-        let State { memory, pods, signals, .. } = state;
+        let State { memory, pods, signals, room, .. } = state;
         let behavior = paused_behavior.as_ref().or(spec.behavior.as_ref());
         let pause = match &spec.kind {
             Kind::ScaledObject(keda) => (keda.pause.scale_out, keda.pause.scale_in),
@@ -575,6 +581,7 @@ impl Scaler {
                 .iter()
                 .any(|signal| matches!(signal.metric, Metric::External(_) | Metric::Object(_))),
             paused: pause,
+            room: room.as_deref(),
         };
         hpa::reconcile(&pass, memory, || proposer.answers(resolved), trace, conditions)
     }

@@ -16,6 +16,7 @@
 //! - [`keda`]: the part of KEDA that moves between zero and the minimum;
 //! - [`hpa`]: the horizontal pod autoscaler's part, from one replica up;
 //! - [`jobs`]: how many jobs a ScaledJob creates;
+//! - [`victims`]: which replicas go first;
 //! - [`decision`]: a decision as data.
 
 pub mod decision;
@@ -27,8 +28,9 @@ pub mod observe;
 mod propose;
 pub mod signals;
 pub mod spec;
+pub mod victims;
 
 pub use decision::{Because, Decision, Rule, Step};
 pub use machine::{Action, Event, Scaler, SpecError, State};
-pub use observe::{Fleet, Job, JobPod, Phase, Pod, Reading, Requests, Sample};
+pub use observe::{Fleet, Job, JobPod, Phase, Pod, Reading, Requests, Room, Sample};
 pub use spec::Spec;
