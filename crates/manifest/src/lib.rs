@@ -11,6 +11,7 @@
 //! - [`mod@load`], [`object`], [`kinds`]: trees to typed objects;
 //! - [`trigger`]: the metadata of every KEDA trigger type; [`bound`]: where its values stand;
 //! - [`mod@lower`]: a ScaledObject, ScaledJob or HorizontalPodAutoscaler as a core spec;
+//! - [`workload`]: what an object scales; [`serving`]: which container serves, and where its metrics are;
 //! - [`formula`], [`cron`], [`quantity`], [`duration`]: the small languages inside manifests;
 //! - [`lint`]: what is legal and will hurt;
 //! - [`crd`]: the CRDs these types make.
@@ -33,6 +34,7 @@ pub mod node;
 pub mod object;
 pub mod quantity;
 mod schema;
+pub mod serving;
 pub mod trigger;
 pub mod workload;
 pub mod yaml;

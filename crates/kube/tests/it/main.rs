@@ -3,7 +3,10 @@
 
 mod cluster;
 mod election;
+mod leaving;
 mod outage;
 mod rig;
+mod room;
 mod scaling;
 mod server;
+mod sight;

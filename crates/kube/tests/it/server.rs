@@ -141,6 +141,10 @@ impl Server {
 }
 
 impl State {
+    fn holds(&self, plural: &str) -> bool {
+        self.objects.keys().any(|place| place.0 == plural)
+    }
+
     fn store(&mut self, type_: &'static str, place: Place, mut object: Value) -> Value {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
@@ -219,12 +223,15 @@ struct Path {
 
 fn path(text: &str) -> Path {
     let mut parts: Vec<&str> = text.trim_matches('/').split('/').collect();
+    // Two groups have pods: what they are and what they use.
+    let measured = parts.get(1) == Some(&"metrics.k8s.io");
     // /api/v1/… or /apis/group/version/…
     parts.drain(..if parts[0] == "api" { 2 } else { 3 });
     let namespace =
         if parts[0] == "namespaces" && parts.len() > 2 { parts.drain(..2).nth(1).unwrap() } else { "" };
     let part = |index: usize| parts.get(index).copied().unwrap_or_default().to_owned();
-    Path { plural: part(0), namespace: namespace.to_owned(), name: part(1), subresource: part(2) }
+    let plural = if measured { "podmetrics".to_owned() } else { part(0) };
+    Path { plural, namespace: namespace.to_owned(), name: part(1), subresource: part(2) }
 }
 
 async fn answer(
@@ -252,6 +259,8 @@ async fn answer(
         state.written.push(Written { method: method.clone(), path: uri, body: body.clone() });
     }
     let outcome = match method {
+        // Nobody serves it until a test puts some.
+        Method::GET if path.plural == "podmetrics" && !state.holds("podmetrics") => Err(MISSING),
         Method::GET if path.name.is_empty() => Ok(list(&state, &path, &query)),
         Method::GET => read(&state, &path),
         Method::POST => create(&mut state, &path, body),
