@@ -13,7 +13,7 @@ use tidegate_manifest::object::Kind;
 
 /// Writes each document, or tells which is stale.
 pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
-    let documents = [
+    let mut documents = vec![
         ("docs/reference/rules.md", rules()),
         ("docs/reference/lint.md", lint()),
         ("docs/reference/annotations.md", annotations()),
@@ -21,6 +21,7 @@ pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
         ("deploy/crds/keda.sh.yaml", crd::yaml()),
         ("crates/signals/src/external/proto.rs", contract(root)?),
     ];
+    documents.extend(crate::chart::manifests(root)?);
     let mut stale = Vec::new();
     for (path, text) in &documents {
         let file = root.join(path);

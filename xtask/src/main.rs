@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a chore tells what it does")]
 
+mod chart;
 mod codegen;
 mod fuzz;
 mod kafka;

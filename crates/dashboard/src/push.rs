@@ -81,7 +81,10 @@ pub(crate) async fn push(
 }
 
 /// A bare number, or an object with `value` and perhaps `active`.
-fn number(body: &[u8]) -> Result<Number, &'static str> {
+///
+/// # Errors
+/// The form a body has to have, or that its number is none.
+pub fn number(body: &[u8]) -> Result<Number, &'static str> {
     const FORM: &str =
         "the body has to be {\"value\": 12.5}, with \"active\": true or false where it is known, or a number";
     let said: Value = serde_json::from_slice(body).map_err(|_| FORM)?;

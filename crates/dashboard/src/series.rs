@@ -53,7 +53,7 @@ struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
     fn read(form: &[u8]) -> Self {
-        Parameters(form_pairs(form))
+        Parameters(form_urlencoded::parse(form).into_owned().collect())
     }
 
     fn find(&self, name: &str) -> Option<&str> {
@@ -78,29 +78,6 @@ impl Parameters {
     fn selectors(&self) -> Vec<String> {
         self.0.iter().filter(|(name, _)| name == "match[]").map(|(_, value)| value.clone()).collect()
     }
-}
-
-/// `a=b&c=d`, with `%41` and `+` read.
-fn form_pairs(form: &[u8]) -> Vec<(String, String)> {
-    let pair = |pair: &[u8]| {
-        let at = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
-        let value = pair.get(at + 1..).unwrap_or_default();
-        (unescaped(&pair[..at]), unescaped(value))
-    };
-    form.split(|byte| *byte == b'&').filter(|part| !part.is_empty()).map(pair).collect()
-}
-
-fn unescaped(text: &[u8]) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, tail)) = rest.split_first() {
-        let digits = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        let escaped =
-            digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        rest = if escaped.is_some() { &tail[2..] } else { tail };
-        bytes.push(escaped.unwrap_or(if *first == b'+' { b' ' } else { *first }));
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Seconds since the epoch with a fraction, or RFC 3339; in milliseconds.

@@ -28,6 +28,8 @@ pub struct Target {
     pub ready: u32,
     /// Requests that wait.
     pub waiting: u32,
+    /// Requests that its replicas work on.
+    pub in_flight: u32,
     /// The longest that one of them has waited, and what it was told to expect.
     pub longest_wait_s: Option<(f64, Option<f64>)>,
     /// Devices one replica takes.
@@ -123,6 +125,10 @@ pub struct Gpu {
     pub holder: Option<String>,
     /// Its memory, and how much of it is in use.
     pub memory_mib: Option<(u64, u64)>,
+    /// Share of time in which it computed, 0 to 1.
+    pub active: Option<f64>,
+    /// The number of the last error its driver reported.
+    pub last_xid: Option<u32>,
 }
 
 /// The machine.

@@ -132,6 +132,8 @@ pub async fn read(client: &Client, namespace: &str) -> Result<Vec<Usage>, String
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const LIST: &str = r#"{"kind": "PodMetricsList", "items": [
@@ -151,6 +153,15 @@ mod tests {
         assert_eq!(cpu.containers["side"], Some(Milli(5)));
         let memory = usage[0].sample("memory");
         assert_eq!((memory.containers["main"], memory.containers["side"]), (Some(Milli(2_048_000)), None));
+    }
+
+    proptest! {
+        #[test]
+        fn a_list_with_damage_is_refused_or_read_in_part(at in 0..LIST.len(), letter in any::<char>()) {
+            let at = (0..=at).rev().find(|at| LIST.is_char_boundary(*at)).unwrap();
+            let damaged = format!("{}{letter}{}", &LIST[..at], &LIST[at..]);
+            prop_assert!(parse(&damaged).map_or(0, |usage| usage.len()) <= 2);
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub type Identity = (String, Option<Slice>);
 /// One GPU, or one slice of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gpu {
+    /// Its number on its node, as `CUDA_VISIBLE_DEVICES` counts.
+    pub index: Option<u32>,
     /// `NVIDIA H100 80GB HBM3`.
     pub model: String,
     /// `namespace/pod` it is given to, where the exporter knows.
@@ -116,5 +118,10 @@ fn named(labels: &Labels<'_>) -> Gpu {
     let own = |name: &str, renamed: &str| text(labels, renamed).or_else(|| text(labels, name));
     let pod = own("pod", "exported_pod");
     let pod = pod.map(|pod| format!("{}/{pod}", own("namespace", "exported_namespace").unwrap_or_default()));
-    Gpu { model: text(labels, "modelName").unwrap_or_default(), pod, ..Gpu::default() }
+    Gpu {
+        index: labels.get("gpu").and_then(|index| index.parse().ok()),
+        model: text(labels, "modelName").unwrap_or_default(),
+        pod,
+        ..Gpu::default()
+    }
 }

@@ -62,6 +62,16 @@ impl Liveness {
     }
 }
 
+/// What to expect of a signal at this instant.
+#[derive(Clone, Copy, Debug)]
+pub struct Expect {
+    /// Whether its value changes with the load; the clock may well stand still.
+    pub moves: bool,
+    /// Whether there has to be a value: not where it comes from replicas, and none has served long enough to
+    /// be read. Without one, an absence is no remark, until there should be one.
+    pub value: bool,
+}
+
 /// A change worth a remark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -106,17 +116,16 @@ impl Watch {
         self.since
     }
 
-    /// One tick: what was read last, and the gateway's requests. `moves` is false for what may well stand
-    /// still, such as the clock. A change comes back once, and not more often than [`REMARK_PACE`]; from
-    /// unread to found is none.
+    /// One tick: what was read last, and the gateway's requests. A change comes back once, and not more often
+    /// than [`REMARK_PACE`]; from unread to found is none.
     pub fn tick(
         &mut self,
         now: Time,
         reading: Option<&Reading>,
         demand: Demand,
-        moves: bool,
+        expect: Expect,
     ) -> Option<Change> {
-        let still = self.still.tick(now, number(reading), demand) && moves;
+        let still = self.still.tick(now, number(reading), demand) && expect.moves;
         let state = match reading {
             None => Liveness::Unread,
             Some(Reading::Absent) => Liveness::Absent,
@@ -131,7 +140,8 @@ impl Watch {
         }
         let (told, at) = self.told.unwrap_or((Liveness::Found, Time::ORIGIN));
         let due = self.told.is_none() || now.since(at) >= REMARK_PACE;
-        if state == told || state == Liveness::Unread || !due {
+        let as_expected = state == Liveness::Absent && !expect.value;
+        if state == told || state == Liveness::Unread || as_expected || !due {
             return None;
         }
         self.told = Some((state, now));
@@ -176,6 +186,8 @@ mod tests {
         Reading::Value { value, active: None }
     }
 
+    const SERVED: Expect = Expect { moves: true, value: true };
+
     /// Ticks once a second with what a function of the second gives, and the changes told.
     fn run(
         seconds: std::ops::Range<i64>,
@@ -185,7 +197,7 @@ mod tests {
         let mut told = Vec::new();
         for second in seconds {
             let (reading, demand) = of(second);
-            let change = watch.tick(Time::from_secs(second), reading.as_ref(), demand, true);
+            let change = watch.tick(Time::from_secs(second), reading.as_ref(), demand, SERVED);
             told.extend(change.map(|change| (second, change)));
         }
         (watch, told)
@@ -237,7 +249,12 @@ mod tests {
     fn what_may_stand_still_is_never_told_for_it() {
         let mut watch = Watch::default();
         for second in 0..300 {
-            let told = watch.tick(Time::from_secs(second), Some(&value(3.0)), busy(second), false);
+            let told = watch.tick(
+                Time::from_secs(second),
+                Some(&value(3.0)),
+                busy(second),
+                Expect { moves: false, ..SERVED },
+            );
             assert_eq!(told, None);
         }
     }
@@ -274,5 +291,16 @@ mod tests {
         };
         let (_, told) = run(0..600, of);
         assert!((10..=20).contains(&told.len()), "{told:?}");
+    }
+
+    #[test]
+    fn an_absence_is_told_only_once_there_should_be_a_value() {
+        let mut watch = Watch::default();
+        for second in 0..40 {
+            let expect = Expect { value: second >= 30, ..SERVED };
+            let told = watch.tick(Time::from_secs(second), Some(&Reading::Absent), Demand::default(), expect);
+            assert_eq!(told.is_some(), second == 30, "{second}");
+            assert_eq!(watch.state(), Liveness::Absent);
+        }
     }
 }

@@ -43,6 +43,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("trace", traces::trace),
     ("location", sources::location),
     ("connection", sources::connection),
+    ("reply", sources::reply),
     ("amqp", brokers::amqp),
     ("kafka", brokers::kafka),
     ("eval", series::eval),

@@ -73,6 +73,10 @@ pub(crate) struct Up {
     /// Journal and logs; `~/.local/state/tidegate` by default, a temporary one for the demo.
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
+    /// A DCGM exporter, such as `http://127.0.0.1:9400/metrics`: how busy each GPU is, its memory, its MIG
+    /// slices and its last error are then shown, and looked at by `doctor`. No count is decided by them.
+    #[arg(long, value_name = "URL")]
+    pub(crate) dcgm_exporter: Option<http::Uri>,
     /// GPUs to hand out where nvidia-smi is not there to count them.
     #[arg(long, value_name = "N")]
     pub(crate) gpus: Option<u32>,

@@ -9,6 +9,9 @@ use core::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::slo::Method;
+use crate::slo::idle::Stay;
+use crate::slo::plan::{By, SHARES};
 use crate::time::Span;
 use crate::units::Milli;
 
@@ -93,6 +96,20 @@ rules! {
     Hold = "hold",
     /// Nothing runs, so the autoscaler's part has nothing to scale.
     AtZero = "at-zero",
+    /// What came of late, and what it takes (policy `slo`).
+    Work = "work",
+    /// What a replica can do (policy `slo`).
+    Capacity = "capacity",
+    /// The work when a start is over (policy `slo`).
+    Forecast = "forecast",
+    /// What is kept above the forecast for its own error (policy `slo`).
+    Standby = "standby",
+    /// What working off the requests that wait takes (policy `slo`).
+    Waiting = "waiting",
+    /// How long the last replica stays for nobody (policy `slo`).
+    KeepWarm = "keep-warm",
+    /// Policy `slo` has nothing to go by, and the manifest's triggers decide.
+    Unsighted = "unsighted",
     /// What one signal asks for.
     Signal = "signal",
     /// A signal is close enough to its target to change nothing.
@@ -263,6 +280,14 @@ pub enum Because {
     Backlog { queue: f64, per_job: f64, combine: &'static str, signals: u32 },
     JobsCreated { strategy: &'static str, wanted: i64, running: u32, pending: u32, created: u32 },
     JobsBelowMin { min: u32, running: u32 },
+    Work { arrivals_per_s: f64, prompt: f64, output: f64, request_s: f64 },
+    Capacity { batch: f64, prefill_s: f64, output_s: f64, yields: f64 },
+    Forecast { now: f64, then: f64, method: Method, horizon: Span, starts: u32 },
+    Standby { margin: f64, within: f64, late: f64 },
+    Waiting { requests: u32, replicas: f64, over: Span },
+    Need { up: u32, down: u32, by: By },
+    KeepWarm { stay: Stay },
+    Unsighted { deaf: Option<Span> },
     Unchanged,
 }
 
@@ -382,8 +407,87 @@ impl fmt::Display for Because {
                 "strategy {strategy}: {wanted} wanted, {running} running, {pending} pending: create {created}"
             ),
             B::JobsBelowMin { min, running } => write!(f, "{running} running, the minimum is {min}"),
+            B::Work { arrivals_per_s, prompt, output, request_s } => write!(
+                f,
+                "{} requests a second of {} + {} tokens, each {} ms of a replica",
+                Short(*arrivals_per_s),
+                Short(*prompt),
+                Short(*output),
+                Short(request_s * 1e3)
+            ),
+            B::Capacity { batch, prefill_s, output_s, yields } => write!(
+                f,
+                "a replica takes {} requests at once, {} µs for a token read and {} µs for one written; {} % of \
+                 its time counts",
+                Short(*batch),
+                Short(prefill_s * 1e6),
+                Short(output_s * 1e6),
+                Short(yields * 100.0)
+            ),
+            B::Forecast { now, then, method, horizon, starts } => write!(
+                f,
+                "{} replicas busy now, {} in {} s {}; p90 of {starts} starts",
+                Short(*now),
+                Short(*then),
+                Short(horizon.as_secs_f64()),
+                method.phrase()
+            ),
+            B::Standby { margin, within, late } => write!(
+                f,
+                "times {}: {} % of such forecasts stayed within; {} % of requests came late",
+                Short(*margin),
+                Short(within * 100.0),
+                Short(late * 100.0)
+            ),
+            B::Waiting { requests, replicas, over } => {
+                let over_s = Short(over.as_secs_f64());
+                write!(f, "{requests} requests wait: {} replicas for {over_s} s", Short(*replicas))
+            }
+            B::Need { up, down, by } => need(f, *up, *down, *by),
+            B::KeepWarm { stay: Stay { at_most, wake, gaps } } => write!(
+                f,
+                "a wake costs {wake} of a replica: stay {at_most} after the last request, by {gaps} pauses seen"
+            ),
+            B::Unsighted { deaf: None } => {
+                f.write_str("slo: nothing was measured yet, the manifest's triggers decide")
+            }
+            B::Unsighted { deaf: Some(deaf) } => {
+                let deaf_s = Short(deaf.as_secs_f64());
+                write!(f, "slo: no word of the work for {deaf_s} s, the manifest's triggers decide")
+            }
             B::Unchanged => f.write_str("nothing asks for a change"),
         }
+    }
+}
+
+fn need(f: &mut fmt::Formatter<'_>, up: u32, down: u32, by: By) -> fmt::Result {
+    write!(f, "slo: {up} needed at {} % of their time, {down} at {} %", SHARES.0 * 100.0, SHARES.1 * 100.0)?;
+    match by {
+        By::More => f.write_str(": up at once"),
+        By::Less { after } => write!(f, ": less for {} s, down", Short(after.as_secs_f64())),
+        By::Waits { since, hold } => {
+            let (since_s, hold_s) = (Short(since.as_secs_f64()), Short(hold.as_secs_f64()));
+            write!(f, ": less for {since_s} s, a descent waits {hold_s} s")
+        }
+        By::TooFull { batch } => write!(f, ": less, but each left would have {} at once", Short(batch)),
+        By::Between => f.write_str(": between the two"),
+        By::Blind | By::Deaf(_) => Ok(()),
+    }
+}
+
+/// A number with three digits that count: `0.0123`, `1.23`, `1230`.
+struct Short(f64);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = libm::fabs(self.0);
+        if size < 1e-6 {
+            return f.write_str("0");
+        }
+        let step = libm::pow(10.0, (libm::floor(libm::log10(size)) - 2.0).min(0.0));
+        // Divided by a whole power of ten, so that 0.3 is not 0.30000000000000004.
+        let whole = libm::rint(1.0 / step);
+        write!(f, "{}", libm::rint(self.0 * whole) / whole)
     }
 }
 

@@ -11,7 +11,7 @@
 
 use super::decision::{Because, Conditions, Rule, Status, Trace};
 use super::signals::Resolved;
-use super::spec::{Keda, Life, Spec};
+use super::spec::{Behavior, Keda, Kind, Life, Rules, Select, Spec};
 use crate::time::{Span, Time};
 
 /// What activation decided.
@@ -33,6 +33,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) first_seen: Time,
     /// Only requests woke it, they have left, and no replica was ready in between.
     pub(crate) withdrawn: bool,
+    /// The manifest's cooldown, or what policy `slo` has found worth its price.
+    pub(crate) cooldown: Span,
 }
 
 pub(crate) fn execute(
@@ -127,15 +129,15 @@ fn deactivate(
 
 /// To zero or idle, if the cooldown is over; from any count at once, whatever `behavior` says.
 fn down(facts: &Facts<'_>, life: &Life, trace: &mut Trace, conditions: &mut Conditions) -> Verdict {
-    let Facts { spec, keda, current, now, .. } = *facts;
+    let Facts { spec, keda, current, now, cooldown, .. } = *facts;
     if keda.pause.scale_in {
         trace.settle(Rule::PausedScaleIn, current, current, Because::PausedDirection { up: false });
         return Verdict::Continue;
     }
     let (over, because) = match life.last_active {
         Some(at) => {
-            let left = Span::from_micros((at + keda.cooldown).since(now).as_micros().max(0));
-            (at + keda.cooldown < now, Because::CoolingDown { left, cooldown: keda.cooldown })
+            let left = Span::from_micros((at + cooldown).since(now).as_micros().max(0));
+            (at + cooldown < now, Because::CoolingDown { left, cooldown })
         }
         None => {
             let end = life.created.unwrap_or(facts.first_seen) + keda.initial_cooldown;
@@ -154,7 +156,27 @@ fn down(facts: &Facts<'_>, life: &Life, trace: &mut Trace, conditions: &mut Cond
         idle: keda.idle,
         min: spec.min,
         since: life.last_active.map(|at| now.since(at)),
-        cooldown: keda.cooldown,
+        cooldown,
     };
     Verdict::Set(trace.settle(Rule::Deactivate, current, keda.idle.unwrap_or(spec.min), because))
+}
+
+/// KEDA writes a paused direction into its HPA as `selectPolicy: Disabled`, which also moves an
+/// object without `behavior` to the default policies.
+pub(super) fn behavior_while_paused(spec: &Spec) -> Option<Behavior> {
+    let Kind::ScaledObject(keda) = &spec.kind else { return None };
+    if !keda.pause.scale_in && !keda.pause.scale_out {
+        return None;
+    }
+    let mut behavior = spec.behavior.clone().unwrap_or_else(|| Behavior {
+        up: Rules::up_defaults(),
+        down: Rules::down_defaults(spec.tuning.downscale_stabilization),
+    });
+    if keda.pause.scale_out {
+        behavior.up.select = Select::Disabled;
+    }
+    if keda.pause.scale_in {
+        behavior.down.select = Select::Disabled;
+    }
+    Some(behavior)
 }

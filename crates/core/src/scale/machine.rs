@@ -14,8 +14,10 @@ use super::keda::{self, Facts, Verdict};
 use super::observe::{Fleet, Job, Phase, Pod, Reading, Room};
 use super::propose::Proposer;
 use super::signals::{self, Amount, Resolved, SignalState};
-use super::spec::{Behavior, Goal, Keda, Kind, Life, Metric, Rules, Select, Spec};
+use super::slo;
+use super::spec::{Behavior, Goal, Keda, Kind, Life, Metric, Spec};
 use crate::formula::{Compiler, Formula};
+use crate::slo::{Load, Plan, Planner};
 use crate::time::{Span, Time};
 
 /// What happened in the driver's world.
@@ -41,6 +43,10 @@ pub enum Event {
     },
     /// What the object's own metadata and status tell of its life.
     Life(Life),
+    /// What came and what was done, for policy `slo`; at most one an instant.
+    Load(Load),
+    /// A replica became ready, and took so long from being asked for.
+    Started(Span),
     /// The last [`Action::Scale`] or [`Action::CreateJobs`] could not be carried out.
     ScaleFailed,
     /// Another target has requests waiting and nothing to run on, and this one is idle: it gives up
@@ -125,6 +131,9 @@ pub struct State {
     /// What there is no more room for. Boxed: few targets ever wait for anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     room: Option<Box<Room>>,
+    /// What policy `slo` has learned: 3 KiB more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slo: Option<Box<Planner>>,
 }
 
 /// How things stood before the last change, to take it back if it could not be carried out.
@@ -154,7 +163,8 @@ impl State {
     pub fn bytes(&self) -> usize {
         let signals = self.signals.capacity() * size_of::<SignalState>();
         let readings: usize = self.signals.iter().map(SignalState::heap_bytes).sum();
-        size_of::<State>() + signals + readings + self.memory.heap_bytes()
+        let slo = self.slo.as_ref().map_or(0, |planner| planner.bytes());
+        size_of::<State>() + signals + readings + self.memory.heap_bytes() + slo
     }
 
     /// Replicas asked for last, or seen: what a driver that comes back is to bring back.
@@ -250,26 +260,6 @@ fn compile(spec: &Spec, compiler: &dyn Compiler) -> Result<Option<Box<dyn Formul
     Ok(Some(formula))
 }
 
-/// KEDA writes a paused direction into its HPA as `selectPolicy: Disabled`, which also moves an
-/// object without `behavior` to the default policies.
-fn behavior_while_paused(spec: &Spec) -> Option<Behavior> {
-    let Kind::ScaledObject(keda) = &spec.kind else { return None };
-    if !keda.pause.scale_in && !keda.pause.scale_out {
-        return None;
-    }
-    let mut behavior = spec.behavior.clone().unwrap_or_else(|| Behavior {
-        up: Rules::up_defaults(),
-        down: Rules::down_defaults(spec.tuning.downscale_stabilization),
-    });
-    if keda.pause.scale_out {
-        behavior.up.select = Select::Disabled;
-    }
-    if keda.pause.scale_in {
-        behavior.down.select = Select::Disabled;
-    }
-    Some(behavior)
-}
-
 impl Scaler {
     /// A target that remembers nothing yet.
     ///
@@ -285,7 +275,7 @@ impl Scaler {
     /// When the spec's formula does not compile.
     pub fn resume(spec: Spec, mut state: State, compiler: Arc<dyn Compiler>) -> Result<Self, SpecError> {
         let formula = compile(&spec, &*compiler)?;
-        let paused_behavior = behavior_while_paused(&spec);
+        let paused_behavior = keda::behavior_while_paused(&spec);
         // Exactly: growing would make room for four where two are wanted.
         state.signals.reserve_exact(spec.signals.len().saturating_sub(state.signals.len()));
         state.signals.resize_with(spec.signals.len(), SignalState::default);
@@ -323,6 +313,8 @@ impl Scaler {
                 known.last_active = known.last_active.max(life.last_active);
                 self.state.forget_before_creation();
             }
+            Event::Load(load) => slo::observe(&self.spec, &mut self.state.slo, now, load),
+            Event::Started(took) => slo::started(&self.spec, &mut self.state.slo, *took),
             Event::ScaleFailed => self.take_back(),
             Event::Yield { to, replicas, idle } => self.give_up(*replicas, to, *idle, out),
             Event::Tick => self.decide(now, out),
@@ -362,7 +354,7 @@ impl Scaler {
             })
             .collect();
         self.formula = formula;
-        self.paused_behavior = behavior_while_paused(spec);
+        self.paused_behavior = keda::behavior_while_paused(spec);
         *self.spec = spec.clone();
     }
 
@@ -487,7 +479,7 @@ impl Scaler {
     ) -> u32 {
         let Scaler { spec, state, .. } = self;
         let resolved = signals::resolve(spec, None, &mut state.signals, None, fleet, now, trace);
-        self.autoscale(now, fleet, &resolved, spec_min(&self.spec), trace, conditions)
+        self.autoscale(now, fleet, &resolved, None, trace, conditions)
     }
 
     /// KEDA around HPA: pauses, activation, then the autoscaler's part. Whether the latter decided is
@@ -526,7 +518,14 @@ impl Scaler {
         let first_seen = state.first_seen.unwrap_or(now);
         state.woken &= fleet.ready == 0 && fleet.spec > 0;
         let by_requests = matches!(resolved.active, Some(Because::Requests { .. }));
-        let facts = Facts { spec, keda, current: fleet.spec, now, first_seen, withdrawn: state.woken };
+        let plan = slo::plan(keda, &mut state.slo, fleet, now);
+        let sighted = plan.as_ref().filter(|plan| plan.is_sighted());
+        let cooldown = sighted.map_or(keda.cooldown, |plan| plan.stay.at_most);
+        if let Some(plan) = &plan {
+            slo::explain(plan, fleet.spec, spec.min, trace);
+        }
+        let facts =
+            Facts { spec, keda, current: fleet.spec, now, first_seen, withdrawn: state.woken, cooldown };
         let last_active = state.last_active.max(state.life.last_active);
         let mut life = Life { last_active, ..state.life };
         let verdict = keda::execute(&facts, &resolved, &mut life, trace, conditions);
@@ -540,7 +539,7 @@ impl Scaler {
             }
             Verdict::Continue => {
                 let reason = trace.settled();
-                let wanted = self.autoscale(now, fleet, &resolved, spec_min(&self.spec), trace, conditions);
+                let wanted = self.autoscale(now, fleet, &resolved, plan.as_ref(), trace, conditions);
                 // What keeps it from zero is the better answer than what keeps it from less than one.
                 if wanted == fleet.spec && matches!(reason, Rule::Cooldown | Rule::Hold | Rule::PausedScaleIn)
                 {
@@ -556,7 +555,7 @@ impl Scaler {
         now: Time,
         fleet: Fleet,
         resolved: &Resolved,
-        min: u32,
+        plan: Option<&Plan>,
         trace: &mut Trace,
         conditions: &mut Conditions,
     ) -> u32 {
@@ -572,7 +571,7 @@ impl Scaler {
         let pass = Pass {
             now,
             current: fleet.spec,
-            min,
+            min: spec_min(spec),
             max: spec.max,
             behavior,
             tuning: &spec.tuning,
@@ -583,7 +582,9 @@ impl Scaler {
             paused: pause,
             room: room.as_deref(),
         };
-        hpa::reconcile(&pass, memory, || proposer.answers(resolved), trace, conditions)
+        let answers =
+            || plan.and_then(slo::answer).map_or_else(|| proposer.answers(resolved), |own| alloc::vec![own]);
+        hpa::reconcile(&pass, memory, answers, trace, conditions)
     }
 }
 

@@ -15,6 +15,7 @@
 //! - [`signals`]: from readings to values, with fallback and formula;
 //! - [`keda`]: the part of KEDA that moves between zero and the minimum;
 //! - [`hpa`]: the horizontal pod autoscaler's part, from one replica up;
+//! - `slo`: policy `slo` between activation and the autoscaler's part;
 //! - [`jobs`]: how many jobs a ScaledJob creates;
 //! - [`victims`]: which replicas go first;
 //! - [`decision`]: a decision as data.
@@ -27,6 +28,7 @@ mod machine;
 pub mod observe;
 mod propose;
 pub mod signals;
+mod slo;
 pub mod spec;
 pub mod victims;
 

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::slo::Objective;
 use crate::time::{Span, Time};
 use crate::units::Milli;
 
@@ -65,6 +66,10 @@ pub struct Keda {
     pub force_activation: bool,
     /// One formula over all triggers in place of each by itself.
     pub modifiers: Option<Modifiers>,
+    /// Policy `slo`: what users are promised. Then the work decides from one replica up, and the triggers only
+    /// where nothing was measured of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<Objective>,
 }
 
 /// What is paused.
@@ -347,6 +352,21 @@ impl Default for Tuning {
             scale_up_minimum: 4.0,
             scale_to_zero: false,
         }
+    }
+}
+
+impl Behavior {
+    /// Nothing binds: what policy `slo` has where a manifest says nothing, for it waits by itself. 100 % a
+    /// second down is everything, and so many pods a second up are more than there can be.
+    #[must_use]
+    pub fn free() -> Self {
+        let rules = |amount| Rules {
+            window: Span::ZERO,
+            select: Select::Max,
+            policies: vec![RatePolicy { amount, period: Span::from_secs(1) }],
+            tolerance: None,
+        };
+        Behavior { up: rules(Amount::Pods(crate::units::REPLICAS_MAX)), down: rules(Amount::Percent(100)) }
     }
 }
 

@@ -52,8 +52,18 @@ fn device(fleet: &Fleet, gpu: &GpuView) -> Markup {
                     _ => (gpu.name.strip_prefix("NVIDIA ").unwrap_or(&gpu.name)),
                 }
             }
+            @if let Some(state) = state(gpu) { span class="device-name" { (state) } }
         }
     }
+}
+
+/// What an exporter adds: how busy it is, its slices, its last error.
+fn state(gpu: &GpuView) -> Option<String> {
+    let active = gpu.active.map(|share| format!("{:.0} % active", share * 100.0));
+    let slices = (!gpu.slices.is_empty()).then(|| format!("{} slices", gpu.slices.len()));
+    let xid = gpu.last_xid.map(|number| format!("XID {number}"));
+    let words: Vec<String> = [active, slices, xid].into_iter().flatten().collect();
+    (!words.is_empty()).then(|| words.join(" · "))
 }
 
 fn short(target: &str) -> &str {

@@ -93,7 +93,9 @@ fn gpu(index: u32, held: u32) -> GpuView {
         memory_mib: Some(81_559),
         used_mib: Some(if holder.is_some() { 71_204 } else { 4 }),
         target: holder.is_some().then(|| CHAT.to_owned()),
+        active: Some(if holder.is_some() { 0.62 } else { 0.0 }),
         holder,
+        ..GpuView::default()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Requests that wait, counts that go to and fro, caches and devices that are full.
 
 use super::Rule;
-use crate::evidence::{Evidence, State};
+use crate::evidence::{Evidence, Gpu, State};
 use crate::finding::Finding;
 
 /// Turns within [`FLAPPING_S`] that make flapping: up, down, up, down.
@@ -114,6 +114,47 @@ pub(super) fn used_by_others(rule: &Rule, evidence: &Evidence, out: &mut Vec<Fin
     }
 }
 
+/// What a program does wrong; it ends the program and leaves the device sound. The catalogue:
+/// <https://docs.nvidia.com/deploy/xid-errors/>.
+const XIDS_OF_PROGRAMS: [u32; 5] = [13, 31, 43, 45, 69];
+
+pub(super) fn gpu_error(rule: &Rule, evidence: &Evidence, out: &mut Vec<Finding>) {
+    for gpu in &evidence.gpus {
+        let Some(xid) = gpu.last_xid else { continue };
+        let message = format!("its driver reported error XID {xid}");
+        let seen = gpu.holder.iter().map(|holder| format!("{holder} holds it")).collect();
+        let fix = if XIDS_OF_PROGRAMS.contains(&xid) {
+            "it is one that a program causes: look at the log of the replica that held it".to_owned()
+        } else {
+            "look at it with `dmesg | grep Xid`; where it comes again, leave the device out with \
+             CUDA_VISIBLE_DEVICES and have it reset"
+                .to_owned()
+        };
+        out.push(rule.finding(&format!("GPU {}", gpu.index), message, seen, fix));
+    }
+}
+
+/// Below this share of its time a device does nothing for an engine; drivers' own work stays below.
+const IDLE: f64 = 0.01;
+
+pub(super) fn idle_under_load(rule: &Rule, evidence: &Evidence, out: &mut Vec<Finding>) {
+    for target in evidence.targets.iter().filter(|target| target.in_flight > 0) {
+        let serves = |gpu: &&Gpu| {
+            let holder = gpu.holder.as_ref();
+            target.replicas.iter().any(|one| one.state == State::Ready && Some(&one.name) == holder)
+        };
+        let shares: Vec<f64> = evidence.gpus.iter().filter(serves).filter_map(|gpu| gpu.active).collect();
+        if shares.is_empty() || shares.iter().any(|share| *share >= IDLE) {
+            continue;
+        }
+        let message = "its replicas work on requests, and none of their GPUs does anything".to_owned();
+        let seen = vec![format!("{} requests in flight, {} GPUs idle", target.in_flight, shares.len())];
+        let fix =
+            "see in the engine's log which device it took: it may compute on the CPU, or hang".to_owned();
+        out.push(rule.finding(&target.name, message, seen, fix));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{codes, of, target};
@@ -170,10 +211,36 @@ mod tests {
             index: 0,
             memory_mib: Some((81_920, used_mib)),
             holder: holder.map(str::to_owned),
+            ..Gpu::default()
         };
         let found = |gpu| examine(&Evidence { gpus: vec![gpu], ..Evidence::default() });
         assert_eq!(codes(&found(gpu(2_000, None))), ["TD305"]);
         assert_eq!(codes(&found(gpu(400, None))), [""; 0]);
         assert_eq!(codes(&found(gpu(70_000, Some("chat-1")))), [""; 0]);
+    }
+
+    #[test]
+    fn an_error_of_a_driver_is_told_and_whether_a_program_made_it() {
+        let with = |xid| {
+            let gpu = Gpu { index: 3, last_xid: xid, ..Gpu::default() };
+            examine(&Evidence { gpus: vec![gpu], ..Evidence::default() })
+        };
+        assert_eq!(codes(&with(None)), [""; 0]);
+        assert!(with(Some(31))[0].fix.contains("a program"));
+        assert!(with(Some(79))[0].fix.contains("reset"));
+    }
+
+    #[test]
+    fn gpus_that_idle_while_their_replica_has_requests_are_told() {
+        let found = |in_flight, active| {
+            let replica = Replica { name: "chat-1".to_owned(), state: State::Ready, ..Replica::default() };
+            let gpu = Gpu { holder: Some("chat-1".to_owned()), active, ..Gpu::default() };
+            let chat = crate::evidence::Target { in_flight, replicas: vec![replica], ..target() };
+            examine(&Evidence { targets: vec![chat], gpus: vec![gpu], ..Evidence::default() })
+        };
+        assert_eq!(codes(&found(2, Some(0.0))), ["TD307"]);
+        assert_eq!(codes(&found(2, Some(0.4))), [""; 0]);
+        assert_eq!(codes(&found(0, Some(0.0))), [""; 0]);
+        assert_eq!(codes(&found(2, None)), [""; 0], "nobody says");
     }
 }

@@ -61,6 +61,8 @@ pub const RULES: &[Rule] = &[
     rule("TD303", "flapping", Severity::Warning, capacity::flapping),
     rule("TD304", "kv-cache-full", Severity::Warning, capacity::kv_full),
     rule("TD305", "gpu-used-by-others", Severity::Warning, capacity::used_by_others),
+    rule("TD306", "gpu-error", Severity::Warning, capacity::gpu_error),
+    rule("TD307", "gpu-idle-under-load", Severity::Warning, capacity::idle_under_load),
     rule("TD401", "edit-refused", Severity::Error, machine::refused),
     rule("TD402", "few-open-files", Severity::Warning, machine::open_files),
     rule("TD403", "disk-nearly-full", Severity::Error, machine::disk),

@@ -64,7 +64,7 @@ impl Operator {
         }
         let Some(sources) = entry.sources.clone() else { return Ok(()) };
         entry.asked = true;
-        let own = own::readings(entry, &sources, &self.index);
+        let own = own::readings(entry, &sources, &self.index, &self.scrapes);
         let context = Context { unix_s: now.as_micros().div_euclid(1_000_000), ..Context::default() };
         let (key, out) = (key.clone(), self.said.clone());
         self.tasks.spawn(async move {

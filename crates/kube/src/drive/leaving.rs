@@ -156,8 +156,8 @@ impl Operator {
             return true;
         };
         let staying = staying(&self.index, workload);
+        let draining = leaving(entry);
         let before = entry.leave.take();
-        let draining = before.as_ref().map(|leave| leave.pods.clone()).unwrap_or_default();
         let requests = |id: &Id| self.live.requests(&pod(id), now);
         let pods = chooser.choose(&staying, to, requests, &draining);
         let since = before.as_ref().map_or(now, |leave| leave.since);
@@ -244,7 +244,12 @@ impl Operator {
         let leaving = leaving(entry);
         let all: BTreeSet<Pod> = self.index.pods_of(&workload).map(|(id, _)| pod(id)).collect();
         let set = all.iter().filter(|pod| leaving.contains(&pod.name)).cloned().collect();
-        self.live.drain(|pod| all.contains(pod), &set);
+        let index = &self.index;
+        let gone = |pod: &Pod| {
+            pod.namespace == workload.namespace
+                && !index.has_pod(&Id::new(Kind::Pod, &pod.namespace, &pod.name))
+        };
+        self.live.drain(|pod| all.contains(pod) || gone(pod), &set);
         let costed = self.index.pods_of(&workload).filter(|(id, facts)| {
             facts.deletion_cost == Some(COST) && !facts.deleting && !leaving.contains(&id.name)
         });
@@ -274,4 +279,52 @@ impl Operator {
 pub(super) fn leaving(entry: &Entry) -> BTreeSet<Arc<str>> {
     let before = entry.leave.iter().flat_map(|leave| &leave.pods);
     before.chain(entry.taken.iter().flat_map(|taken| &taken.pods)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Object;
+
+    fn pods(labels: impl Fn(usize) -> Value) -> Vec<(Id, Facts)> {
+        (0..4)
+            .map(|number| {
+                let metadata =
+                    json!({"namespace": "prod", "name": format!("llama-{number}"), "labels": labels(number)});
+                let object = Object::new(Kind::Pod, json!({"metadata": metadata})).unwrap();
+                (object.id.clone(), Facts::of(&object))
+            })
+            .collect()
+    }
+
+    fn chosen(chooser: Chooser, pods: &[(Id, Facts)], to: u32) -> Vec<String> {
+        let pods: Vec<(&Id, &Facts)> = pods.iter().map(|(id, facts)| (id, facts)).collect();
+        // The first has nothing to do: whoever may choose takes it.
+        let requests = |id: &Id| Some(if id.name.ends_with('0') { 0.0 } else { 9.0 });
+        let chosen = chooser.choose(&pods, to, requests, &BTreeSet::new());
+        chosen.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_stateful_set_loses_its_highest_ordinals() {
+        let pods = pods(|_| json!({}));
+        assert_eq!(chosen(Chooser::Ordinal, &pods, 2), ["llama-2", "llama-3"]);
+        assert_eq!(chosen(Chooser::Cost, &pods, 3), ["llama-0"]);
+    }
+
+    #[test]
+    fn a_leader_worker_set_loses_whole_groups() {
+        let pods = pods(|number| json!({GROUP: (number / 2).to_string()}));
+        assert_eq!(chosen(Chooser::Group, &pods, 1), ["llama-2", "llama-3"]);
+    }
+
+    #[test]
+    fn a_kind_that_nobody_here_knows_chooses_by_itself() {
+        let of = |api: &str, kind: &str| {
+            Chooser::of(&Id::new(Kind::Workload(Gvk::of(Some(api), Some(kind))), "prod", "a"))
+        };
+        assert_eq!(of("apps/v1", "Deployment"), Some(Chooser::Cost));
+        assert_eq!(of("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet"), Some(Chooser::Group));
+        assert_eq!(of("ray.io/v1", "RayCluster"), None);
+    }
 }

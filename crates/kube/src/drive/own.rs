@@ -10,6 +10,7 @@ use tidegate_signals::{Source, Sources};
 use tokio::sync::mpsc;
 
 use super::entry::Entry;
+use super::scrapes::Scrapes;
 use super::{Error, Operator};
 use crate::index::Index;
 use crate::index::target::Key;
@@ -110,7 +111,12 @@ pub(super) fn page(workload: &Workload) -> Option<Page> {
 
 /// What the operator knows by itself at a tick, and for what nobody here can know the reason: left out, a
 /// signal would only look slow.
-pub(super) fn readings(entry: &Entry, sources: &Sources, index: &Index) -> Vec<(Arc<str>, Reading)> {
+pub(super) fn readings(
+    entry: &Entry,
+    sources: &Sources,
+    index: &Index,
+    scrapes: &Scrapes,
+) -> Vec<(Arc<str>, Reading)> {
     let of = |source: &Source| {
         match source {
         Source::Pods(asked) => Some(count(asked, &entry.key.namespace, index)),
@@ -119,7 +125,7 @@ pub(super) fn readings(entry: &Entry, sources: &Sources, index: &Index) -> Vec<(
                 .into(),
         )),
         // An empty store says absent, which many a manifest takes for zero.
-        Source::Embedded(_) => Some(Reading::Error(unscraped(entry)?.into())),
+        Source::Embedded(_) => Some(Reading::Error(unscraped(entry, scrapes)?.into())),
         _ => None,
     }
     };
@@ -127,7 +133,7 @@ pub(super) fn readings(entry: &Entry, sources: &Sources, index: &Index) -> Vec<(
 }
 
 /// Why a target's pods are not asked for their metrics; `None` where they are.
-fn unscraped(entry: &Entry) -> Option<&'static str> {
+fn unscraped(entry: &Entry, scrapes: &Scrapes) -> Option<&'static str> {
     match &entry.page {
         None => Some(
             "nothing says where the pods' metrics are; give the pod template a port or the annotation \
@@ -136,6 +142,10 @@ fn unscraped(entry: &Entry) -> Option<&'static str> {
         Some(page) if page.https => {
             Some("pods are not scraped over TLS; remove prometheus.io/scheme or ask a Prometheus")
         }
+        Some(_) if scrapes.lacks(&entry.key) => Some(
+            "more pods are to be scraped than one operator asks; give it a share of the cluster, or ask a \
+             Prometheus",
+        ),
         Some(_) => None,
     }
 }

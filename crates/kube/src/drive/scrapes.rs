@@ -1,6 +1,6 @@
 //! Pods asked for their metrics each second, as `up` asks its replicas.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ pub(super) struct Scrapes {
     scraper: Scraper,
     /// Pods of each target by their name among endpoints, and where they are.
     asked: BTreeMap<Key, BTreeMap<Arc<str>, SocketAddr>>,
+    /// Targets with pods that are one too many to be asked.
+    lacking: BTreeSet<Key>,
 }
 
 impl Scrapes {
@@ -36,29 +38,36 @@ impl Scrapes {
                 }
             }
         });
-        Scrapes { scraper, asked: BTreeMap::new() }
+        Scrapes { scraper, asked: BTreeMap::new(), lacking: BTreeSet::new() }
     }
 
     /// Asks the pods of a target that are ready, and no others any more.
     pub(super) fn follow(&mut self, entry: &Entry, index: &Index) {
-        let wanted = wanted(entry, index);
+        let mut wanted = wanted(entry, index);
         let before = self.asked.remove(&entry.key).unwrap_or_default();
         for id in before.keys().filter(|id| !wanted.contains_key(*id)) {
             self.scraper.remove(id);
         }
-        for (id, addr) in &wanted {
-            if before.get(id) != Some(addr) {
-                self.add(entry, id, *addr);
-            }
+        let count = wanted.len();
+        wanted.retain(|id, addr| before.get(id) == Some(&*addr) || self.add(entry, id, *addr));
+        if wanted.len() < count {
+            self.lacking.insert(entry.key.clone());
+        } else {
+            self.lacking.remove(&entry.key);
         }
         if !wanted.is_empty() {
             self.asked.insert(entry.key.clone(), wanted);
         }
     }
 
-    fn add(&self, entry: &Entry, id: &Arc<str>, addr: SocketAddr) {
-        let (Some(page), Some(workload)) = (&entry.page, &entry.workload) else { return };
-        let Some(pod) = Pod::parse(id) else { return };
+    /// Whether some of a target's pods are not asked: what the others say is then too low.
+    pub(super) fn lacks(&self, key: &Key) -> bool {
+        self.lacking.contains(key)
+    }
+
+    fn add(&self, entry: &Entry, id: &Arc<str>, addr: SocketAddr) -> bool {
+        let (Some(page), Some(workload)) = (&entry.page, &entry.workload) else { return false };
+        let Some(pod) = Pod::parse(id) else { return false };
         let kind = workload.kind.gvk().kind.to_lowercase();
         let replica = Replica {
             id,
@@ -74,13 +83,12 @@ impl Scrapes {
             model: page.models.first().map(String::as_str),
         };
         let series = entry.sources.as_ref().and_then(|sources| sources.series().cloned());
-        if let Some(endpoint) = replica.endpoint(series) {
-            self.scraper.add(endpoint);
-        }
+        replica.endpoint(series).is_some_and(|endpoint| self.scraper.add(endpoint))
     }
 
     /// Asks a target's pods no more, so that they are asked anew: where and with which labels may differ.
     pub(super) fn forget(&mut self, key: &Key) {
+        self.lacking.remove(key);
         for id in self.asked.remove(key).unwrap_or_default().into_keys() {
             self.scraper.remove(&id);
         }
@@ -88,6 +96,7 @@ impl Scrapes {
 
     /// Asks nobody any more.
     pub(super) fn clear(&mut self) {
+        self.lacking.clear();
         for id in std::mem::take(&mut self.asked).into_values().flat_map(BTreeMap::into_keys) {
             self.scraper.remove(&id);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidegate_core::scale::spec::Life;
 use tidegate_core::scale::{Event, Spec};
-use tidegate_core::time::Time;
+use tidegate_core::time::{Span, Time};
 use tidegate_signals::{Shared, Sources};
 
 use super::entry::{Entry, STARTS_MAX};
@@ -223,11 +223,12 @@ impl Operator {
         let told = entry.room.replace(room.clone());
         let was = std::mem::replace(&mut entry.cause, held.as_ref().map(|(_, cause)| cause.kind));
         entry.held = held.as_ref().map(|(count, cause)| format!("{count} pods wait: {cause}"));
-        for start in starts {
-            if entry.starts.len() == STARTS_MAX {
-                entry.starts.remove(0);
-            }
-            entry.starts.push(start);
+        let took: Vec<Span> = starts.iter().map(|(_, phases)| total(phases)).collect();
+        entry.starts.extend(starts);
+        let beyond = entry.starts.len().saturating_sub(STARTS_MAX);
+        entry.starts.drain(..beyond);
+        for took in took {
+            self.step(key, &Event::Started(took))?;
         }
         if leaving {
             self.settle(key);
@@ -250,7 +251,12 @@ impl Operator {
     }
 }
 
-type Started = (Time, [(&'static str, tidegate_core::time::Span); 3]);
+type Started = (Time, [(&'static str, Span); 3]);
+
+/// How long a start took, all phases of it.
+fn total(phases: &[(&'static str, Span); 3]) -> Span {
+    phases.iter().fold(Span::ZERO, |sum, (_, span)| sum + *span)
+}
 
 /// What pods of a workload say.
 struct Seen {
@@ -288,6 +294,7 @@ fn pods(index: &crate::index::Index, workload: &crate::object::Id, counted: &mut
         }
     }
     counted.retain(|name| present.contains(name));
+    starts.sort_by_key(|(ready, _)| *ready);
     Seen { held: first.map(|cause| (waiting, cause)), starts, costed }
 }
 

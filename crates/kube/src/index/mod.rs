@@ -133,6 +133,12 @@ impl Index {
         self.pods.chosen(&id.namespace, selector)
     }
 
+    /// Whether there is such a pod.
+    #[must_use]
+    pub fn has_pod(&self, id: &Id) -> bool {
+        self.pods.contains(id)
+    }
+
     /// All pods of a namespace.
     pub fn pods_in<'a>(&'a self, namespace: &'a Arc<str>) -> impl Iterator<Item = (&'a Id, &'a Facts)> {
         self.pods.of_namespace(namespace)

@@ -137,3 +137,28 @@ async fn of_a_stateful_set_the_highest_ordinal_is_drained_whatever_it_has_to_do(
     assert!(NAMES.iter().all(|name| three.cost(name).is_none()), "a StatefulSet does not look at costs");
     three.operator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_is_over_when_the_pods_own_time_for_ending_is() {
+    let three = Three::start("deployments", "Deployment", [5, 3, 4]).await;
+    three.server.edit("deployments", "prod", "llama", |object| {
+        object["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(2);
+    });
+    three.prometheus.set(Some(9.0));
+    until("it says so", || three.says("Draining")).await;
+    until("two replicas, though it is busy", || three.server.replicas("llama") == 2).await;
+    assert_eq!(three.cost("llama-1"), Some(json!("-1000000000")));
+    three.operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cost_that_somebody_else_wrote_is_left_and_goes_before_our_choice() {
+    let three = Three::start("deployments", "Deployment", [5, 0, 0]).await;
+    three.server.edit("pods", "prod", "llama-1", |pod| pod["metadata"]["annotations"] = json!({COST: "100"}));
+    decisions(&three.operator, 2).await;
+    three.prometheus.set(Some(9.0));
+    until("two replicas", || three.server.replicas("llama") == 2).await;
+    assert_eq!(three.cost("llama-1"), Some(json!("100")));
+    assert_eq!(three.cost("llama-2"), Some(json!("-1000000000")));
+    three.operator.stop().await;
+}

@@ -1,5 +1,6 @@
 //! An operator at work against an API server, and a Prometheus whose answer the test chooses.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -85,6 +86,16 @@ impl Audience for Told {
     }
 }
 
+/// How an operator is set up.
+#[derive(Default)]
+pub(crate) struct Setup {
+    pub(crate) advise: bool,
+    /// What it looks at; everything when empty.
+    pub(crate) namespaces: Vec<&'static str>,
+    /// Its machine's clock; the right one when nothing is said.
+    pub(crate) clock: Option<Clock>,
+}
+
 /// An operator at work.
 pub(crate) struct Operator {
     pub(crate) told: Told,
@@ -95,32 +106,45 @@ pub(crate) struct Operator {
 
 impl Operator {
     pub(crate) async fn start(server: &Server, advise: bool) -> Operator {
+        Operator::at(server.addr, "operator", Setup { advise, ..Setup::default() }).await
+    }
+
+    /// One that reaches its API server at an address, as somebody.
+    pub(crate) async fn at(addr: SocketAddr, who: &str, setup: Setup) -> Operator {
         let directory = std::env::temp_dir().join(format!("tidegate-kube-{}", fastrand::u64(..)));
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {"server": format!("http://{}", server.addr)}}],
-            "users": [{"name": "test", "user": {}}],
+            "clusters": [{"name": "test", "cluster": {"server": format!("http://{addr}")}}],
+            "users": [{"name": "test", "user": {"token": who}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "tidegate"}}],
         });
         std::fs::write(&directory, config.to_string()).unwrap();
-        let operator = Operator::with(&directory, advise).await;
+        let operator = Operator::of(&directory, setup).await;
         std::fs::remove_file(&directory).unwrap();
         operator
     }
 
     /// One of whatever cluster a kubeconfig names.
     pub(crate) async fn with(kubeconfig: &Path, advise: bool) -> Operator {
+        Operator::of(kubeconfig, Setup { advise, ..Setup::default() }).await
+    }
+
+    pub(crate) async fn of(kubeconfig: &Path, setup: Setup) -> Operator {
+        let Setup { advise, namespaces, clock } = setup;
         let kubeconfig = Some(kubeconfig.to_owned());
         let options = Options { kubeconfig, read_only: advise, ..Options::default() };
         let connection = Connection::new(&options).await.unwrap();
         let (told, stop) = (Told::default(), CancellationToken::new());
         let config = drive::Config {
             connection: connection.clone(),
-            sight: Sight::default(),
+            sight: Sight {
+                namespaces: namespaces.iter().map(|one| Arc::from(*one)).collect(),
+                selector: None,
+            },
             namespace: "tidegate".to_owned(),
-            shard: "test".to_owned(),
+            shard: "operator".to_owned(),
             me: format!("test_{}", fastrand::u64(..)),
-            clock: Clock::unix(),
+            clock: clock.unwrap_or_else(Clock::unix),
             audience: Box::new(told.clone()),
             recorder: None,
             queries: Queries::Remote,

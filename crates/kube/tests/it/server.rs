@@ -16,18 +16,21 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 type Body = BoxBody<Bytes, Infallible>;
 
 /// A request that would change something.
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "shown when a test fails")]
 pub(crate) struct Written {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) body: Value,
+    /// The token that came with it: whose it is.
+    pub(crate) who: String,
+    /// What it was answered with.
+    pub(crate) code: u16,
 }
 
 /// `deployments` of namespace `prod`, object `a`.
@@ -38,8 +41,12 @@ struct State {
     objects: BTreeMap<Place, Value>,
     version: u64,
     written: Vec<Written>,
-    /// Every change ever, for watches that begin at an older version.
+    /// Every change since `forgotten`, in order, for watches that begin at an older version.
     history: Vec<(u64, &'static str, Place, Value)>,
+    /// What was before this version no watch can begin at.
+    forgotten: u64,
+    /// How many requests were answered with each method, from the start.
+    asked: BTreeMap<String, u64>,
 }
 
 pub(crate) struct Server {
@@ -47,6 +54,16 @@ pub(crate) struct Server {
     state: Arc<Mutex<State>>,
     changes: broadcast::Sender<()>,
     stop: CancellationToken,
+    /// Whether writes wait, and are carried out later, whoever is still there.
+    stalled: watch::Sender<bool>,
+}
+
+/// What every connection shares.
+#[derive(Clone)]
+struct Shared {
+    state: Arc<Mutex<State>>,
+    changes: broadcast::Sender<()>,
+    stalled: watch::Receiver<bool>,
 }
 
 impl Drop for Server {
@@ -66,6 +83,7 @@ impl Server {
             state: Arc::default(),
             changes: broadcast::channel(1024).0,
             stop: CancellationToken::new(),
+            stalled: watch::channel(false).0,
         };
         server.resume().await;
         server
@@ -84,7 +102,33 @@ impl Server {
         socket.bind(self.addr).unwrap();
         let listener = socket.listen(128).unwrap();
         self.addr = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, Arc::clone(&self.state), self.changes.clone(), self.stop.clone()));
+        let shared = Shared {
+            state: Arc::clone(&self.state),
+            changes: self.changes.clone(),
+            stalled: self.stalled.subscribe(),
+        };
+        tokio::spawn(serve(listener, shared, self.stop.clone()));
+    }
+
+    /// Forgets every version but the present one: watches end with 410, and so do those that begin earlier.
+    pub(crate) fn expire(&self) {
+        let mut state = lock(&self.state);
+        // One that is up to date must notice as well.
+        state.version += 1;
+        state.forgotten = state.version;
+        state.history.clear();
+        drop(state);
+        let _ = self.changes.send(());
+    }
+
+    /// From now on writes are taken and not carried out; with `false` all of them are, in the order they came.
+    pub(crate) fn stall(&self, stalled: bool) {
+        self.stalled.send_replace(stalled);
+    }
+
+    /// How many requests came with a method, watches among them.
+    pub(crate) fn asked(&self, method: &str) -> u64 {
+        lock(&self.state).asked.get(method).copied().unwrap_or(0)
     }
 
     pub(crate) fn put(&self, plural: &str, mut object: Value) {
@@ -186,22 +230,17 @@ fn text(json: &Value, at: &str) -> String {
     json.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-async fn serve(
-    listener: TcpListener,
-    state: Arc<Mutex<State>>,
-    changes: broadcast::Sender<()>,
-    stop: CancellationToken,
-) {
+async fn serve(listener: TcpListener, shared: Shared, stop: CancellationToken) {
     loop {
         let socket = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted.expect("a connection").0,
         };
-        let (state, changes, stop) = (Arc::clone(&state), changes.clone(), stop.clone());
+        let (shared, stop) = (shared.clone(), stop.clone());
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let (state, changes) = (Arc::clone(&state), changes.clone());
-                async move { Ok::<_, Infallible>(answer(request, &state, &changes).await) }
+                let shared = shared.clone();
+                async move { Ok::<_, Infallible>(answer(request, shared).await) }
             });
             let connection =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
@@ -234,11 +273,8 @@ fn path(text: &str) -> Path {
     Path { plural, namespace: namespace.to_owned(), name: part(1), subresource: part(2) }
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    state: &Arc<Mutex<State>>,
-    changes: &broadcast::Sender<()>,
-) -> Response<Body> {
+async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
+    let Shared { state, changes, mut stalled } = shared;
     let path = path(request.uri().path());
     let query: BTreeMap<String, String> = request
         .uri()
@@ -249,40 +285,61 @@ async fn answer(
         .map(|(key, value)| (key.to_owned(), value.replace("%3D", "=").replace("%2F", "/")))
         .collect();
     let (method, uri) = (request.method().clone(), request.uri().path().to_owned());
+    *lock(&state).asked.entry(method.to_string()).or_default() += 1;
     if method == Method::GET && query.contains_key("watch") {
-        return watch(path, &query, Arc::clone(state), changes.subscribe());
+        return watch_of(path, &query, state, changes.subscribe());
     }
+    let who = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+    let who = who.unwrap_or_default().trim_start_matches("Bearer ").to_owned();
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let mut state = lock(state);
-    if method != Method::GET {
-        state.written.push(Written { method: method.clone(), path: uri, body: body.clone() });
-    }
-    let outcome = match method {
+    if method == Method::GET {
+        let state = lock(&state);
         // Nobody serves it until a test puts some.
-        Method::GET if path.plural == "podmetrics" && !state.holds("podmetrics") => Err(MISSING),
-        Method::GET if path.name.is_empty() => Ok(list(&state, &path, &query)),
-        Method::GET => read(&state, &path),
-        Method::POST => create(&mut state, &path, body),
-        Method::PUT => replace(&mut state, &path, body),
-        Method::PATCH => patch(&mut state, &path, &body),
-        _ => {
-            state.remove(&(path.plural, path.namespace, path.name));
-            Ok(json!({"kind": "Status", "status": "Success"}))
-        }
-    };
-    drop(state);
-    let _ = changes.send(());
+        let unserved = path.plural == "podmetrics" && !state.holds("podmetrics");
+        let read = if unserved {
+            Err(MISSING)
+        } else if path.name.is_empty() {
+            Ok(list(&state, &path, &query))
+        } else {
+            read(&state, &path)
+        };
+        return outcome(read);
+    }
+    // A task of its own: what was taken is carried out, also when whoever asked has gone.
+    let carried_out = tokio::spawn(async move {
+        let _ = stalled.wait_for(|stalled| !stalled).await;
+        let mut state = lock(&state);
+        let done = match method {
+            Method::POST => create(&mut state, &path, body.clone()),
+            Method::PUT => replace(&mut state, &path, body.clone()),
+            Method::PATCH => patch(&mut state, &path, &body),
+            _ => {
+                state.remove(&(path.plural, path.namespace, path.name));
+                Ok(json!({"kind": "Status", "status": "Success"}))
+            }
+        };
+        let code = done.as_ref().map_or_else(|(code, _)| code.as_u16(), |_| 200);
+        state.written.push(Written { method, path: uri, body, who, code });
+        drop(state);
+        let _ = changes.send(());
+        outcome(done)
+    });
+    carried_out.await.expect("the write ends")
+}
+
+fn outcome(outcome: Outcome) -> Response<Body> {
     match outcome {
         Ok(json) => reply(StatusCode::OK, &json),
-        Err((code, reason)) => {
-            let status = json!({
-                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-                "message": reason, "reason": reason, "code": code.as_u16(),
-            });
-            reply(code, &status)
-        }
+        Err((code, reason)) => reply(code, &failure(code, reason)),
     }
+}
+
+fn failure(code: StatusCode, reason: &str) -> Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": reason, "reason": reason, "code": code.as_u16(),
+    })
 }
 
 fn reply(code: StatusCode, json: &Value) -> Response<Body> {
@@ -305,12 +362,24 @@ fn chosen(place: &Place, object: &Value, path: &Path, query: &BTreeMap<String, S
 }
 
 fn list(state: &State, path: &Path, query: &BTreeMap<String, String>) -> Value {
-    let all = state.objects.iter().filter(|(place, object)| chosen(place, object, path, query));
-    let items: Vec<Value> = all.map(|(_, object)| object.clone()).collect();
-    json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": state.version.to_string()}, "items": items})
+    let limit: usize = query.get("limit").and_then(|text| text.parse().ok()).unwrap_or(usize::MAX);
+    // A page goes on after the object that the one before ended with.
+    let after = query.get("continue").and_then(|text| text.split_once('~'));
+    let first = after.map_or((path.plural.clone(), String::new(), String::new()), |(namespace, name)| {
+        (path.plural.clone(), namespace.to_owned(), format!("{name}\0"))
+    });
+    let here = state.objects.range(first..).take_while(|(place, _)| place.0 == path.plural);
+    let mut found = here.filter(|(place, object)| chosen(place, object, path, query));
+    let page: Vec<(&Place, &Value)> = found.by_ref().take(limit).collect();
+    let more = found.next().is_some();
+    let last = page.last().filter(|_| more).map(|(place, _)| format!("{}~{}", place.1, place.2));
+    let items: Vec<&Value> = page.into_iter().map(|(_, object)| object).collect();
+    let metadata =
+        json!({"resourceVersion": state.version.to_string(), "continue": last.unwrap_or_default()});
+    json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items})
 }
 
-fn watch(
+fn watch_of(
     path: Path,
     query: &BTreeMap<String, String>,
     state: Arc<Mutex<State>>,
@@ -318,29 +387,36 @@ fn watch(
 ) -> Response<Body> {
     let from: u64 = query.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or(0);
     let query = query.clone();
-    let stream = futures_util::stream::unfold((from, changes), move |(from, mut changes)| {
-        let lines: Vec<(u64, Value)> = lock(&state)
-            .history
-            .iter()
-            .filter(|(version, _, place, object)| *version > from && chosen(place, object, &path, &query))
-            .map(|(version, type_, _, object)| (*version, json!({"type": type_, "object": object})))
-            .collect();
+    let stream = futures_util::stream::unfold((Some(from), changes), move |(from, mut changes)| {
+        let told = from.map(|from| news(&lock(&state), from, &path, &query));
         async move {
-            let mut text = String::new();
-            let mut last = from;
-            for (version, line) in lines {
-                last = last.max(version);
-                text.push_str(&line.to_string());
-                text.push('\n');
-            }
+            let (text, next) = told?;
             if text.is_empty() && matches!(changes.recv().await, Err(broadcast::error::RecvError::Closed)) {
                 return None;
             }
-            Some((Ok(Frame::data(Bytes::from(text))), (last, changes)))
+            Some((Ok(Frame::data(Bytes::from(text))), (next, changes)))
         }
     });
     let body = BodyExt::boxed(StreamBody::new(SyncStream(Mutex::new(Box::pin(stream)))));
     Response::builder().header("content-type", "application/json").body(body).expect("an answer")
+}
+
+/// What a watch is told next, and from where it goes on; nowhere when it has ended.
+fn news(state: &State, from: u64, path: &Path, query: &BTreeMap<String, String>) -> (String, Option<u64>) {
+    if from < state.forgotten {
+        let gone = failure(StatusCode::GONE, "Expired");
+        return (format!("{}\n", json!({"type": "ERROR", "object": gone})), None);
+    }
+    let begin = state.history.partition_point(|(version, ..)| *version <= from);
+    let mut text = String::new();
+    for (_, type_, place, object) in &state.history[begin..] {
+        if chosen(place, object, path, query) {
+            text.push_str(&json!({"type": type_, "object": object}).to_string());
+            text.push('\n');
+        }
+    }
+    // What is about others was looked at, and need not be again.
+    (text, Some(state.version.max(from)))
 }
 
 type Boxed = std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>;

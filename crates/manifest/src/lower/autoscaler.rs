@@ -63,7 +63,12 @@ pub(super) fn lower(
     }
     // minReplicas: 0 is legal only with the gate, so a manifest that says it is meant for a cluster that has it.
     let tuning = Tuning { scale_to_zero: min == 0, ..Tuning::default() };
-    let behavior = behavior::lower(spec.behavior.as_ref(), path!["spec", "behavior"], &tuning, faults);
+    let behavior = behavior::lower(
+        spec.behavior.as_ref(),
+        path!["spec", "behavior"],
+        &behavior::defaults(false, &tuning),
+        faults,
+    );
     annotations::check(faults.document, faults);
     let document_ref = faults.document;
     Some(Target {

@@ -15,26 +15,32 @@ const WINDOW_S_MAX: i32 = 3600;
 /// `periodSeconds` at the most.
 const PERIOD_S_MAX: i32 = 1800;
 
-/// Both directions, each filled with the API's defaults where it says nothing.
+/// What a direction has that says nothing: the API's defaults, or under policy `slo`, which waits by itself, nothing
+/// that binds.
+pub(crate) fn defaults(slo: bool, tuning: &Tuning) -> Behavior {
+    if slo {
+        return Behavior::free();
+    }
+    let down = Rules::down_defaults(tuning.downscale_stabilization);
+    Behavior { up: Rules::up_defaults(), down }
+}
+
+/// Both directions, each filled with these defaults where it says nothing.
 pub(crate) fn lower(
     behavior: Option<&HorizontalPodAutoscalerBehavior>,
     at: &[Segment],
-    tuning: &Tuning,
+    defaults: &Behavior,
     faults: &mut Faults<'_>,
 ) -> Option<Behavior> {
     let behavior = behavior?;
-    let mut direction = |name: &str, given: Option<&HPAScalingRules>, defaults: Rules| {
+    let mut direction = |name: &str, given: Option<&HPAScalingRules>, defaults: &Rules| {
         let mut at = at.to_vec();
         at.push(Segment::from(name));
         given.map_or_else(|| defaults.clone(), |given| rules(given, defaults.clone(), &at, faults))
     };
     Some(Behavior {
-        up: direction("scaleUp", behavior.scale_up.as_ref(), Rules::up_defaults()),
-        down: direction(
-            "scaleDown",
-            behavior.scale_down.as_ref(),
-            Rules::down_defaults(tuning.downscale_stabilization),
-        ),
+        up: direction("scaleUp", behavior.scale_up.as_ref(), &defaults.up),
+        down: direction("scaleDown", behavior.scale_down.as_ref(), &defaults.down),
     })
 }
 

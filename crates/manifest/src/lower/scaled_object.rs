@@ -52,7 +52,10 @@ pub(super) fn lower(
     let tuning = Tuning::default();
     let hpa = spec.advanced.as_ref().and_then(|advanced| advanced.horizontal_pod_autoscaler_config.as_ref());
     let at = path!["spec", "advanced", "horizontalPodAutoscalerConfig", "behavior"];
-    let behavior = behavior::lower(hpa.and_then(|hpa| hpa.behavior.as_ref()), at, &tuning, faults);
+    let slo = annotations::slo(faults.document);
+    let defaults = behavior::defaults(slo.is_some(), &tuning);
+    let behavior = behavior::lower(hpa.and_then(|hpa| hpa.behavior.as_ref()), at, &defaults, faults)
+        .or_else(|| slo.map(|_| defaults));
     let modifiers =
         modifiers.and_then(|modifiers| lower_modifiers(modifiers, spec, &lowered.signals, faults));
     let fallback = lower_fallback(spec, composed, &lowered.signals, faults);
@@ -71,6 +74,7 @@ pub(super) fn lower(
         pause: annotations::pause(document_ref, faults),
         force_activation: annotations::force_activation(document_ref),
         modifiers,
+        slo,
     };
     Some(Target {
         spec: Spec {

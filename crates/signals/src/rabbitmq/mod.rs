@@ -8,6 +8,7 @@ mod amqp;
 pub mod frame;
 mod host;
 mod management;
+pub mod told;
 
 use std::fmt;
 use std::time::Duration;
@@ -19,7 +20,8 @@ use tidegate_manifest::trigger::{Given, Mode, Origin, Protocol, RabbitMq};
 use self::amqp::{Amqp, Server};
 use self::frame::SHORT_BYTES_MAX;
 use self::host::{Host, Scheme};
-use self::management::{Login, Management, Queue, Which};
+use self::management::{Login, Management, Which};
+use self::told::Queue;
 use crate::find;
 use crate::https::Client;
 use crate::oauth::{self, Credentials, Tokens};

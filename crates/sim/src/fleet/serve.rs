@@ -81,6 +81,8 @@ impl World<'_> {
                     _ => Loss::HoldFull,
                 };
                 self.measures.lost(self.now, live.arrived, why);
+                self.arrived.first_tokens += 1;
+                self.arrived.late += 1;
             }
             Action::Drained(endpoint) => self.drained(endpoint.0),
             Action::Demand { demand, .. } => {
@@ -174,6 +176,8 @@ impl World<'_> {
         live.first = Some(at);
         let arrived = live.arrived;
         self.measures.first_token(at, arrived);
+        self.arrived.first_tokens += 1;
+        self.arrived.late += u64::from(at.since(arrived) > self.setup.slo_ttft);
         if let Some(replica) = self.replicas.get_mut(&number) {
             replica.ttft.add(at.since(arrived).as_secs_f64());
         }

@@ -132,6 +132,7 @@ pub(super) struct World<'s> {
     pub(super) measures: Measures,
     pub(super) arrived: Arrived,
     pub(super) starts_s: Vec<f64>,
+    starts: u64,
     /// Whether demand has just come up from nothing, or gone.
     pub(super) edge: bool,
     pub(super) idle: bool,
@@ -163,6 +164,7 @@ impl<'s> World<'s> {
             measures: Measures::new(setup),
             arrived: Arrived::default(),
             starts_s: Vec::new(),
+            starts: 0,
             edge: false,
             idle: true,
             emptied: Vec::new(),
@@ -276,6 +278,7 @@ impl<'s> World<'s> {
             arrived: self.arrived,
             replicas: &seen,
             starts_s: &self.starts_s,
+            starts: self.starts,
         };
         let answer = policy.look(self.now, &view)?;
         let levels =
@@ -325,5 +328,6 @@ impl<'s> World<'s> {
             self.starts_s.remove(0);
         }
         self.starts_s.push(seconds);
+        self.starts += 1;
     }
 }

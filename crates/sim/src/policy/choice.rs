@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use tidegate_core::slo::Objective;
 use tidegate_manifest::{Manifests, Target};
 
-use super::{Aibrix, Fixed, Keda, Kpa, KubeAi, Policy, Ray, Wva, aibrix, kpa, kubeai, ray};
+use super::{Aibrix, Fixed, Keda, Kpa, KubeAi, Policy, Ray, Wva, aibrix, kpa, kubeai, ray, slo};
 use crate::fleet::Setup;
 
 /// A policy that somebody asked for by name.
@@ -14,6 +15,8 @@ pub enum Choice {
     Keda,
     /// The manifest's rules as `tidegate up` runs them.
     Live,
+    /// The work in tokens, one start ahead, by the core's `slo`.
+    Slo,
     /// Always so many.
     Fixed(u32),
     /// Knative's, with concurrency a replica.
@@ -63,6 +66,7 @@ pub enum Error {
 pub const KNOWN: &[&str] = &[
     "keda",
     "live",
+    "slo",
     "fixed:N",
     "kpa[:CONCURRENCY]",
     "aibrix[:KV_SHARE]",
@@ -93,6 +97,8 @@ impl Choice {
         match (name, setting) {
             ("keda", None) => Ok(Choice::Keda),
             ("live", None) => Ok(Choice::Live),
+            ("slo", None) => Ok(Choice::Slo),
+            ("slo", Some(_)) => Err(bad("empty: it learns what it needs")),
             ("fixed", setting) => {
                 let count = setting.and_then(|setting| setting.parse().ok());
                 count.map(Choice::Fixed).ok_or_else(|| bad("a number of replicas, as in fixed:8"))
@@ -130,8 +136,9 @@ impl Choice {
             }
             Choice::Live => {
                 let (target, manifests) = needed()?;
-                Box::new(Keda::live(target, manifests, 0)?)
+                Box::new(Keda::live(target, manifests, 0)?.with_blocks_of(setup.profile.block_tokens))
             }
+            Choice::Slo => Box::new(slo_policy(setup, rules, bounds)?),
             Choice::Fixed(replicas) => Box::new(Fixed::new(replicas)),
             Choice::Kpa(target) => Box::new(Kpa::new(target, bounds)),
             Choice::Aibrix(target) => Box::new(Aibrix::new(target, bounds)),
@@ -142,11 +149,27 @@ impl Choice {
     }
 }
 
+/// Policy `slo` with the set-up's objective, on the manifest's bounds and behaviour where there is one.
+fn slo_policy(
+    setup: &Setup,
+    rules: Option<(&Target, &Manifests)>,
+    bounds: (u32, u32),
+) -> Result<Keda, Error> {
+    let objective = Objective { ttft: setup.slo_ttft, itl: setup.slo_itl };
+    let policy = match rules {
+        Some((target, manifests)) => Some(Keda::slo(target, manifests, objective, 0)?),
+        None => slo::without_manifest(objective, bounds)?,
+    };
+    let policy = policy.ok_or_else(|| Error::NoManifest { policy: "slo".to_owned() })?;
+    Ok(policy.with_blocks_of(setup.profile.block_tokens))
+}
+
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Choice::Keda => f.write_str("keda"),
             Choice::Live => f.write_str("live"),
+            Choice::Slo => f.write_str("slo"),
             Choice::Fixed(replicas) => write!(f, "fixed:{replicas}"),
             Choice::Kpa(target) => write!(f, "kpa:{target}"),
             Choice::Aibrix(target) => write!(f, "aibrix:{target}"),

@@ -11,18 +11,22 @@
 //! [`Beat::live`] is `tidegate up`: scrapes and ticks each second, the gateway's demand as one more signal,
 //! and a tick at once when the first request comes.
 //!
+//! A manifest of policy `slo` is told what came and what engines did as well (`loads`), on the live beat.
+//!
 //! In both the requests wait at the gateway, also at zero: KEDA alone would lose them.
 
 use std::sync::Arc;
 
 use tidegate_core::scale::decision::{Decision, Rule};
-use tidegate_core::scale::spec::Signal;
+use tidegate_core::scale::spec::{Behavior, Kind, Signal};
 use tidegate_core::scale::{Action, Event, Fleet, Reading, State};
+use tidegate_core::slo::Objective;
 use tidegate_core::time::{Span, Time};
 use tidegate_journal::{Control, Recorder};
 use tidegate_manifest::formula::ExprLang;
 use tidegate_manifest::{Manifests, Target};
 
+use super::loads::Loads;
 use super::sources::Sources;
 use super::{Error, Policy, Seen, Wanted, next_of};
 
@@ -70,6 +74,8 @@ pub struct Keda {
     control: Control,
     sources: Sources,
     recorder: Option<Box<dyn Recorder>>,
+    /// For policy `slo`.
+    loads: Option<Loads>,
     scrape_at: Time,
     decide_at: Time,
     fleet: Option<Fleet>,
@@ -94,6 +100,25 @@ impl Keda {
         Keda::new("live", Beat::live(), target, manifests, origin_unix_s)
     }
 
+    /// The target under policy `slo`, whatever its manifest says of a policy, on the beat of `tidegate up`. A
+    /// `behavior` that the manifest does not write does not bind.
+    ///
+    /// # Errors
+    /// When its formula does not compile.
+    pub fn slo(
+        target: &Target,
+        manifests: &Manifests,
+        objective: Objective,
+        origin_unix_s: i64,
+    ) -> Result<Keda, Error> {
+        let mut target = target.clone();
+        if let Kind::ScaledObject(keda) = &mut target.spec.kind {
+            keda.slo.get_or_insert(objective);
+        }
+        target.spec.behavior.get_or_insert_with(Behavior::free);
+        Keda::new("slo", Beat::live(), &target, manifests, origin_unix_s)
+    }
+
     /// The rules on a beat of one's own.
     ///
     /// # Errors
@@ -106,6 +131,7 @@ impl Keda {
         origin_unix_s: i64,
     ) -> Result<Keda, Error> {
         let mut target = target.clone();
+        let is_slo = matches!(&target.spec.kind, Kind::ScaledObject(keda) if keda.slo.is_some());
         if beat.edges {
             target.spec.signals.push(Signal::demand());
         }
@@ -120,11 +146,19 @@ impl Keda {
             control,
             sources,
             recorder: None,
+            loads: (beat.edges && is_slo).then(|| Loads::new(16)),
             scrape_at: Time::ORIGIN,
             decide_at: Time::ORIGIN,
             fleet: None,
             actions: Vec::new(),
         })
+    }
+
+    /// Engines whose KV cache has blocks of so many tokens, instead of vLLM's 16.
+    #[must_use]
+    pub fn with_blocks_of(mut self, tokens: u32) -> Keda {
+        self.loads = self.loads.map(|_| Loads::new(tokens));
+        self
     }
 
     /// The same, with everything it is told and does written down.
@@ -145,6 +179,11 @@ impl Keda {
         if self.fleet != Some(fleet) {
             self.fleet = Some(fleet);
             self.step(now, &Event::Fleet(fleet))?;
+        }
+        if let Some(loads) = &mut self.loads {
+            for event in loads.events(now, seen) {
+                self.step(now, &event)?;
+            }
         }
         for (signal, reading) in self.sources.readings(now, seen.demand) {
             let reading = if reading.is_finite() { reading } else { Reading::Absent };

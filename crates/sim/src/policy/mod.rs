@@ -10,8 +10,10 @@ mod fixed;
 mod keda;
 mod kpa;
 mod kubeai;
+mod loads;
 mod page;
 mod ray;
+mod slo;
 mod sources;
 mod window;
 mod wva;
@@ -73,6 +75,10 @@ pub struct Arrived {
     pub answered: u64,
     /// Tokens written for these.
     pub output_tokens: u64,
+    /// Requests whose first token came, or that were not answered.
+    pub first_tokens: u64,
+    /// Of these, those whose first token came after the objective or never.
+    pub late: u64,
 }
 
 /// The world at one instant.
@@ -92,6 +98,8 @@ pub struct Seen<'a> {
     pub replicas: &'a [ReplicaSeen<'a>],
     /// How long the last starts took, in seconds, oldest first; at most [`STARTS_KEPT`].
     pub starts_s: &'a [f64],
+    /// How many starts there have been.
+    pub starts: u64,
 }
 
 /// Starts that are remembered: a p90 over fewer than 20 would be their greatest.
@@ -161,6 +169,7 @@ pub(crate) mod tests {
             arrived: Arrived::default(),
             replicas: &[],
             starts_s: &[],
+            starts: 0,
         }
     }
 

@@ -93,6 +93,10 @@ impl Sources {
 
     /// Prometheus scrapes every replica that is ready.
     pub(super) fn scrape(&mut self, now: Time, replicas: &[ReplicaSeen<'_>]) {
+        // Nobody asks for a series: nothing need be kept.
+        if self.sources.iter().all(|(_, source)| !matches!(source, Source::Query(_))) {
+            return;
+        }
         let mut gone = std::mem::take(&mut self.known);
         for replica in replicas.iter().filter(|replica| replica.ready) {
             let name: Arc<str> = format!("replica-{}", replica.number).into();

@@ -44,6 +44,9 @@ pub enum Error {
     /// The trace is damaged.
     #[error("the trace: {0}")]
     Trace(#[from] trace::Error),
+    /// No length of a start was asked about.
+    #[error("bounds were asked for no start at all; name at least one")]
+    NoStart,
     /// Not even the most replicas meet the objective.
     #[error(
         "{replicas} replicas answer only {percent:.1} % in time, so nothing holds {wanted:.1} %; allow more \
@@ -107,6 +110,22 @@ pub fn bounds(
     window: Span,
     progress: &mut dyn FnMut(fleet::Progress),
 ) -> Result<Bounds, Error> {
+    let found = bounds_at(setup, open, attainment, window, &[setup.start], progress)?;
+    found.into_iter().next().ok_or(Error::NoStart)
+}
+
+/// The same for several lengths of a start, which only O3 depends on: the trace is played no more often.
+///
+/// # Errors
+/// See [`Error`].
+pub fn bounds_at(
+    setup: &Setup,
+    open: &Open<'_>,
+    attainment: f64,
+    window: Span,
+    starts: &[ColdStart],
+    progress: &mut dyn FnMut(fleet::Progress),
+) -> Result<Vec<Bounds>, Error> {
     let mut run = |setup: &Setup, policy: &mut dyn Policy| -> Result<Outcome, Error> {
         Ok(fleet::run(setup, open()?, policy, progress)?)
     };
@@ -133,23 +152,20 @@ pub fn bounds(
         slo_attainment: Some(outcome.slo_attainment),
         replicas_max: Some(outcome.replicas_max),
     };
-    let fixed_bound = bound(&fixed);
+    let fixed = bound(&fixed);
     let gpus = f64::from(setup.profile.gpus);
-    let (o2, o3) = match &found {
-        Some((outcome, plan)) => {
-            let end = Time::ORIGIN + fluid.span;
-            let lead = Span::try_from_secs_f64(setup.start.total_s()).unwrap_or(Span::ZERO);
-            // What leads and bridges cost beyond what O2 pays; its drains are in O2's own figure.
-            let more_s =
-                with_lead_time(plan.steps(), end, lead) - with_lead_time(plan.steps(), end, Span::ZERO);
-            let o3 = Bound { gpu_hours: outcome.gpu_hours + more_s * gpus / 3_600.0, ..bound(outcome) };
-            (bound(outcome), o3)
-        }
-        // Where no such plan is good enough, the fixed count is the best that is known.
-        None => (fixed_bound, fixed_bound),
-    };
     let o1 = Bound { gpu_hours: fluid.replica_s * gpus / 3_600.0, slo_attainment: None, replicas_max: None };
-    Ok(Bounds { o1, o2, o3, fixed: fixed_bound })
+    let at = |start: &ColdStart| {
+        // Where no such plan is good enough, the fixed count is the best that is known.
+        let Some((outcome, plan)) = &found else { return Bounds { o1, o2: fixed, o3: fixed, fixed } };
+        let end = Time::ORIGIN + fluid.span;
+        let lead = Span::try_from_secs_f64(start.total_s()).unwrap_or(Span::ZERO);
+        // What leads and bridges cost beyond what O2 pays; its drains are in O2's own figure.
+        let more_s = with_lead_time(plan.steps(), end, lead) - with_lead_time(plan.steps(), end, Span::ZERO);
+        let gpu_hours = outcome.gpu_hours + more_s * gpus / 3_600.0;
+        Bounds { o1, o2: bound(outcome), o3: Bound { gpu_hours, ..bound(outcome) }, fixed }
+    };
+    Ok(starts.iter().map(at).collect())
 }
 
 type Run<'r> = dyn FnMut(&Setup, &mut dyn Policy) -> Result<Outcome, Error> + 'r;

@@ -130,6 +130,8 @@ fn evidence(fleet: &Fleet) -> Evidence {
         index: gpu.index,
         holder: gpu.holder.clone(),
         memory_mib: gpu.memory_mib.zip(gpu.used_mib),
+        active: gpu.active,
+        last_xid: gpu.last_xid,
     };
     let errors = fleet.notes.iter().filter(|note| note.severity == Noted::Error);
     Evidence {
@@ -160,6 +162,7 @@ fn target(view: &TargetView, now_unix_s: f64) -> Target {
         wanted: view.wanted,
         ready: view.ready,
         waiting: view.waiting,
+        in_flight: view.in_flight,
         longest_wait_s: longest.map(|held| (held.waited_s, held.expected_s)),
         gpus_per_replica: view.gpu_per_replica,
         trouble: view.trouble.clone(),

@@ -66,7 +66,7 @@ pub(crate) struct Entry {
     pub(crate) sources: Arc<Sources>,
     /// The count asked of the machine.
     pub(crate) wanted: u32,
-    seen: Option<Fleet>,
+    pub(crate) seen: Option<Fleet>,
     /// The demand last told to the scale machine.
     told: Option<Demand>,
     /// Since when its sources are being asked; `None` when they are not.
@@ -102,6 +102,7 @@ pub(crate) struct Loop {
     pub(crate) inbox: mpsc::UnboundedReceiver<Message>,
     pub(crate) outbox: mpsc::UnboundedSender<Message>,
     pub(crate) scrapes: Arc<super::scrape::Scrapes>,
+    pub(crate) devices: Arc<super::devices::Devices>,
     /// Every target's series, as a Prometheus would have them.
     pub(crate) kept: Arc<Kept>,
     pub(crate) usage: usage::Look,

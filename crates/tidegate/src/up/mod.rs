@@ -11,6 +11,7 @@
 mod auth;
 mod clock;
 mod demo;
+mod devices;
 mod fleet;
 mod here;
 mod limits;
@@ -49,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::auth::AuthFiles;
 use self::clock::Clock;
+use self::devices::Devices;
 use self::fleet::{Loop, Message};
 use self::world::World;
 use crate::args::{KeepAlive, Up};
@@ -90,7 +92,11 @@ async fn up(args: &Up) -> Result<ExitCode> {
     let admin = admin(args, Arc::clone(&board), &gateway, (push, &kept)).await?;
 
     let known = (world.hash.clone(), world.auth.clone());
+    let stop = CancellationToken::new();
+    let watched = args.dcgm_exporter.clone();
+    let devices = watched.map(|url| Devices::watch(url, stop.clone(), clock, Arc::clone(&notes)));
     let mut fleet = Loop {
+        devices: devices.unwrap_or_default(),
         clock,
         control,
         journal,
@@ -116,7 +122,6 @@ async fn up(args: &Up) -> Result<ExitCode> {
     };
     fleet.install();
     announce(args, &gateway, &admin)?;
-    let stop = CancellationToken::new();
     if !args.file.is_empty() {
         tokio::spawn(watch::watch(
             args.file.clone(),

@@ -15,6 +15,7 @@ use tidegate_local::Unit;
 use tidegate_local::status::{ReplicaStatus, State, Status, TargetStatus};
 use tidegate_signals::Liveness;
 
+use super::devices::Devices;
 use super::fleet::{Entry, Loop};
 
 /// Remarks shown: the last ones, a screen of them.
@@ -83,7 +84,7 @@ pub(crate) fn fleet(of: &mut Loop) -> Shown {
         at_unix_s: now,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         gateway_addr: Some(of.gateway.addr().to_string()),
-        gpus: gpus(&status),
+        gpus: gpus(&status, &of.devices),
         targets,
         cost_per_hour: (!costs.is_empty()).then(|| costs.iter().sum()),
         machine: Some(super::here::view(&of.state_dir)),
@@ -91,16 +92,25 @@ pub(crate) fn fleet(of: &mut Loop) -> Shown {
     }
 }
 
-fn gpus(status: &Status) -> Vec<GpuView> {
-    let view = |one: &tidegate_local::status::GpuStatus| GpuView {
+fn gpus(status: &Status, devices: &Devices) -> Vec<GpuView> {
+    let view = |one: &tidegate_local::status::GpuStatus| {
+        let mut view = gpu(one);
+        devices.fill(&mut view, &one.gpu.uuid);
+        view
+    };
+    status.gpus.iter().map(view).collect()
+}
+
+fn gpu(one: &tidegate_local::status::GpuStatus) -> GpuView {
+    GpuView {
         index: one.gpu.index,
         name: one.gpu.name.clone(),
         memory_mib: one.gpu.memory_total_mib,
         used_mib: one.gpu.memory_used_mib,
         target: one.holder.as_ref().map(|holder| holder.target.to_string()),
         holder: one.holder.as_ref().map(|holder| holder.replica.to_string()),
-    };
-    status.gpus.iter().map(view).collect()
+        ..GpuView::default()
+    }
 }
 
 fn target(of: &mut Loop, unit: &Unit, status: &Status, traffic: Option<&Traffic>, now: f64) -> TargetView {

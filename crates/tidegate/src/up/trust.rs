@@ -4,24 +4,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidegate_core::scale::Reading;
-use tidegate_core::time::Time;
+use tidegate_core::time::{Span, Time};
 use tidegate_dashboard::model::Severity;
-use tidegate_signals::liveness::{Change, Liveness, Watch};
+use tidegate_signals::liveness::{Change, Expect, Liveness, Watch};
 use tidegate_signals::{Source, Sources};
 
 use super::fleet::Loop;
 use crate::output;
 
+/// How long a replica has served before its numbers have to be there: five scrapes at one a second.
+const READ_AFTER: Span = Span::from_secs(5);
+
 /// A watch over each signal of one target.
 #[derive(Debug, Default)]
 pub(crate) struct Trust {
-    watches: BTreeMap<Arc<str>, (Watch, bool)>,
+    watches: BTreeMap<Arc<str>, Watch>,
+    /// Since when a replica has served all along.
+    serves_since: Option<Time>,
 }
 
 impl Trust {
     /// What a signal is like, and since when.
     pub(crate) fn of(&self, signal: &str) -> Option<(Liveness, Time)> {
-        self.watches.get(signal).map(|(watch, _)| (watch.state(), watch.since()))
+        self.watches.get(signal).map(|watch| (watch.state(), watch.since()))
     }
 
     /// One tick of all signals: what there is to remark.
@@ -31,22 +36,18 @@ impl Trust {
         sources: &Sources,
         readings: &BTreeMap<Arc<str>, Reading>,
         demand: tidegate_signals::Demand,
-        replicas: u32,
+        ready: u32,
     ) -> Vec<(Arc<str>, Change)> {
         self.watches.retain(|name, _| sources.iter().any(|(known, _)| known == name));
+        self.serves_since = (ready > 0).then(|| self.serves_since.unwrap_or(now));
+        let value = self.serves_since.is_some_and(|since| now.since(since) >= READ_AFTER);
         let mut remarks = Vec::new();
         for (name, source) in sources.iter() {
-            let (watch, told) = self.watches.entry(Arc::clone(name)).or_default();
+            let watch = self.watches.entry(Arc::clone(name)).or_default();
             // The clock stands still for hours, and the gateway's own count is the load itself.
             let moves = matches!(source, Source::Remote(_) | Source::Embedded(_));
-            let Some(change) = watch.tick(now, readings.get(name), demand, moves) else { continue };
-            // Without a replica there is nothing to scrape.
-            let expected = change.to == Liveness::Absent && replicas == 0;
-            let trouble = change.to.is_trouble() && !expected;
-            if trouble || *told {
-                remarks.push((Arc::clone(name), change));
-            }
-            *told = trouble;
+            let change = watch.tick(now, readings.get(name), demand, Expect { moves, value });
+            remarks.extend(change.map(|change| (Arc::clone(name), change)));
         }
         remarks
     }
@@ -59,7 +60,8 @@ impl Loop {
         let mut lines = Vec::new();
         for (target, entry) in &mut self.entries {
             let demand = super::fleet::told(entry.used.demand);
-            let remarks = entry.trust.tick(now, &entry.sources, &entry.readings, demand, entry.wanted);
+            let ready = entry.seen.map_or(0, |fleet| fleet.ready);
+            let remarks = entry.trust.tick(now, &entry.sources, &entry.readings, demand, ready);
             for (name, change) in remarks {
                 lines.push((change.to, sentence(target, &name, change, entry.readings.get(&name))));
             }

@@ -1,7 +1,14 @@
 //! `tidegate doctor` at a real `tidegate up`.
 
+use std::convert::Infallible;
 use std::process::{Command, Output};
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
 use crate::fleet::{Model, manifests};
@@ -48,6 +55,45 @@ async fn a_fleet_that_is_well_has_no_error_and_one_that_is_not_is_told_with_its_
     assert_eq!(starved["subject"], "default/starved");
     assert!(starved["message"].as_str().unwrap().contains("3 GPUs"), "{starved:#}");
     assert!(starved["fix"].as_str().unwrap().contains("tidegate why default/starved"), "{starved:#}");
+}
+
+#[tokio::test]
+async fn what_a_dcgm_exporter_says_of_the_gpus_is_shown_and_decides_nothing() {
+    const PAGE: &str = include_str!("../../../metrics/tests/data/expositions/dcgm-4.txt");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+    let exporter = tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let page = service_fn(async |_| Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(PAGE)))));
+            let mut server = http1::Builder::new();
+            let _ = server.keep_alive(false).serve_connection(TokioIo::new(socket), page).await;
+        }
+    });
+    let well = manifests(&[Model { min: 1, ..Model::new("tide") }]);
+    let rig = Rig::up(&well, &["--gpus", "2", "--dcgm-exporter", &url]);
+    let gpu = |fleet: &Value, index: usize| fleet["gpus"][index].clone();
+    rig.until("the exporter is read", |fleet| gpu(fleet, 1)["last_xid"] == 79).await;
+    rig.until_ready("default/tide", 1).await;
+    rig.until("both are shown", |fleet| {
+        let (first, second) = (gpu(fleet, 0), gpu(fleet, 1));
+        first["active"] == 0.875
+            && first["used_mib"] == 70_000
+            && first["memory_mib"] == 80_000
+            && first["last_xid"].is_null()
+            && second["active"] == 0.0
+            && of(fleet, "default/tide")["wanted"] == 1
+    })
+    .await;
+    let report: Value = serde_json::from_slice(&doctor(&rig, &["--format", "json"]).stdout).unwrap();
+    assert!(codes(&report).contains(&"TD306"), "{report:#}");
+    exporter.abort();
+    let _ = exporter.await;
+    rig.until("what is old is forgotten", |fleet| {
+        gpu(fleet, 0)["active"].is_null()
+            && fleet["notes"].to_string().contains("nothing is known of the GPUs")
+    })
+    .await;
 }
 
 #[test]

@@ -92,6 +92,8 @@ func (c *cluster) apiserverFlags() []string {
 		"--service-account-key-file=" + c.authority.path("service-accounts.key"),
 		"--service-account-signing-key-file=" + c.authority.path("service-accounts.key"),
 		"--authorization-mode=RBAC",
+		// As some distributions do: who makes a Job that keeps its owner from going must be allowed to.
+		"--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
 		"--audit-policy-file=" + c.authority.path("audit-policy.yaml"),
 		"--audit-log-path=" + filepath.Join(c.options.directory, "logs", auditFile),
 		// Two files of 256 MB: 10,000 objects written 50 times each, at 500 bytes a line.
