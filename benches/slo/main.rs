@@ -174,7 +174,7 @@ fn tuned(
     manifests: &Manifests,
     target: &Target,
 ) -> Result<Setting, Failure> {
-    let source = Source { stretch: arguments.tune_stretch(), ..source.clone() };
+    let source = source.with_stretch(arguments.tune_stretch());
     let try_all = |settings: Vec<Setting>| -> Result<Vec<Tried>, Failure> {
         let tried = settings.into_iter().map(|setting| {
             let mut policy = Keda::stack(&setting.applied(target), manifests, 0)?;
@@ -192,7 +192,7 @@ fn tuned(
 /// The greatest factor at which so many fixed replicas hold the objective: then one less does not.
 fn factor_for(setup: &Setup, source: &Source, replicas: u32) -> Result<f64, Failure> {
     let holds = |factor: f64| -> Result<bool, Failure> {
-        let source = Source { factor, ..source.clone() };
+        let source = source.with_factor(factor);
         let setup = Setup { initial: replicas, ..setup.clone() };
         Ok(play(&setup, &source, &mut Fixed::new(replicas))?.slo_attainment >= ATTAINMENT)
     };

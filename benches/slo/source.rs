@@ -16,7 +16,7 @@ use crate::arguments::Arguments;
 pub(crate) struct Source {
     path: Option<PathBuf>,
     /// From this second on, for so many.
-    pub(crate) stretch: (f64, Option<f64>),
+    stretch: (f64, Option<f64>),
     /// Every rate times this.
     pub(crate) factor: f64,
     tokens: f64,
@@ -32,6 +32,16 @@ impl Source {
     pub(crate) fn of(arguments: &Arguments, stretch: (f64, Option<f64>)) -> Source {
         let Arguments { tokens, tokens_max, .. } = *arguments;
         Source { path: arguments.trace.clone(), stretch, factor: 1.0, tokens, tokens_max }
+    }
+
+    /// The same trace in another stretch.
+    pub(crate) fn with_stretch(&self, stretch: (f64, Option<f64>)) -> Source {
+        Source { stretch, ..self.clone() }
+    }
+
+    /// The same trace at other rates.
+    pub(crate) fn with_factor(&self, factor: f64) -> Source {
+        Source { factor, ..self.clone() }
     }
 
     /// Its requests, drawn with this seed.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use tidegate_sim::scenario as fleet;
 use tidegate_testkit::scenario;
 
 #[test]
@@ -17,7 +18,20 @@ fn every_scenario_holds() {
         if name == "README.md" {
             continue;
         }
-        match scenario::check(&name, &fs::read_to_string(path).unwrap()) {
+        let text = fs::read_to_string(path).unwrap();
+        if fleet::is_one(&text) {
+            match fleet::run(&name, &text) {
+                Ok(played) => {
+                    ran += 1;
+                    played.failures.iter().for_each(|failure| {
+                        failed.push_str(&format!("scenarios/{name}: {failure}\n"));
+                    });
+                }
+                Err(failure) => failed.push_str(&format!("scenarios/{name}: {failure}\n")),
+            }
+            continue;
+        }
+        match scenario::check(&name, &text) {
             Ok(outcome) => {
                 ran += 1;
                 println!("{name}: {} ticks, {} expectations", outcome.ticks, outcome.expectations);
@@ -30,5 +44,5 @@ fn every_scenario_holds() {
         }
     }
     assert!(failed.is_empty(), "{failed}");
-    assert!(ran >= 10, "only {ran} scenarios in {}", directory.display());
+    assert!(ran >= 22, "only {ran} scenarios in {}", directory.display());
 }

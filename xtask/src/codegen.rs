@@ -10,6 +10,7 @@ use tidegate_manifest::crd;
 use tidegate_manifest::lint::RULES;
 use tidegate_manifest::lower::ANNOTATIONS;
 use tidegate_manifest::object::Kind;
+use tidegate_sim::scenario;
 
 /// Writes each document, or tells which is stale.
 pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
@@ -21,6 +22,8 @@ pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
         ("deploy/crds/keda.sh.yaml", crd::yaml()),
         ("crates/signals/src/external/proto.rs", contract(root)?),
     ];
+    let plots = plots(root)?;
+    documents.extend(plots.iter().map(|(path, svg)| (path.as_str(), svg.clone())));
     documents.extend(crate::chart::manifests(root)?);
     let mut stale = Vec::new();
     for (path, text) in &documents {
@@ -42,6 +45,24 @@ pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
         bail!("stale: {}; run `cargo xtask codegen`", stale.join(", "));
     }
     Ok(())
+}
+
+/// The picture of each scenario of a whole fleet, of the run that its table is held against.
+fn plots(root: &Path) -> Result<Vec<(String, String)>> {
+    let directory = root.join("scenarios");
+    let mut plots = Vec::new();
+    for entry in fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))? {
+        let path = entry?.path();
+        let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        if scenario::is_one(&text) && name != "README" {
+            let played =
+                scenario::run(name, &text).with_context(|| format!("cannot play {}", path.display()))?;
+            plots.push((format!("docs/scenarios/{name}.svg"), format!("{}\n", played.chart().svg())));
+        }
+    }
+    plots.sort();
+    Ok(plots)
 }
 
 /// The Rust of KEDA's contract with external scalers.

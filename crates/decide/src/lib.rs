@@ -4,11 +4,13 @@
 //! all go through [`Session`], so what they show is what the machine does.
 //!
 //! - [`observation`]: one line, read and checked;
+//! - [`work`]: what policy `slo` is told;
 //! - [`session`]: targets, and what one line does to them.
 #![forbid(unsafe_code)]
 
 pub mod observation;
 pub mod session;
+pub mod work;
 
 pub use observation::{LineError, Observation};
 pub use session::{Decided, Error, Session};

@@ -21,6 +21,8 @@ use tidegate_core::scale::{Job, JobPod, Phase, Pod, Reading, Requests, Sample};
 use tidegate_core::time::{Span, Time};
 use tidegate_core::units::Milli;
 
+use crate::work::Work;
+
 /// A line at the most: a thousand pods with two containers each are 400 KB.
 pub const LINE_BYTES_MAX: usize = 4 << 20;
 
@@ -58,6 +60,11 @@ pub struct Observation {
     pub created: Option<f64>,
     /// Unix seconds of its last activity.
     pub last_active: Option<f64>,
+    /// What came and what engines did, for policy `slo`.
+    pub work: Option<Work>,
+    /// How long starts that are over took, in seconds.
+    #[serde(default)]
+    pub started_s: Vec<f64>,
 }
 
 /// `replicas`.

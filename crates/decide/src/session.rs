@@ -16,6 +16,7 @@ use tidegate_manifest::formula::ExprLang;
 use tidegate_manifest::lower::CronSignal;
 
 use crate::observation::{LineError, Observation, refuse};
+use crate::work;
 
 /// Why a line gave no decision.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +155,12 @@ impl Entry {
             None => events.push(Event::Fleet(fleet)),
         }
         events.extend(seen.core_pods(now).map(Event::Pods));
+        for seconds in &seen.started_s {
+            events.push(Event::Started(work::span("started_s", *seconds)?));
+        }
+        if let Some(work) = &seen.work {
+            events.push(Event::Load(work.load()?));
+        }
         self.readings(spec, seen, now, &mut events)?;
         events.push(Event::Tick);
         Ok((fleet, events))

@@ -13,6 +13,8 @@ pub struct Evidence {
     pub versions: Option<(String, String)>,
     /// The machine it runs on, where it is this one.
     pub machine: Option<Machine>,
+    /// The cluster it runs on, where it is one.
+    pub cluster: Option<crate::cluster::Cluster>,
 }
 
 /// One target.

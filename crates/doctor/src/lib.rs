@@ -6,6 +6,7 @@
 //! (`TD…`), and never says "maybe": what it cannot tell from the evidence it does not report.
 #![forbid(unsafe_code)]
 
+pub mod cluster;
 pub mod evidence;
 mod finding;
 mod rules;

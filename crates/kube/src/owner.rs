@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::Value;
 use tidegate_core::time::{Span, Time};
 
+use crate::adopt;
 use crate::index::Index;
 use crate::index::pods::time;
 use crate::index::target::{Asks, Key, scaled};
@@ -13,7 +14,7 @@ use crate::object::{Id, Kind, Object};
 
 /// A KEDA whose last word about an object is younger than this is taken to be alive: it writes
 /// `lastActiveTime` of active objects every 30 s by default, and an HPA of its own stands anyway.
-const ALIVE: Span = Span::from_secs(120);
+pub const ALIVE: Span = Span::from_secs(120);
 
 /// The annotation by which a KEDA user says that an HPA does not count.
 const HPA_DISOWNED: &str = "validations.keda.sh/hpa-ownership";
@@ -25,8 +26,10 @@ pub enum Other {
     Autoscaler {
         /// Its name.
         name: String,
-        /// Whether a ScaledObject owns it: then a KEDA made it.
-        of_keda: bool,
+        /// Its uid.
+        uid: String,
+        /// The ScaledObject that owns it, if one does: then a KEDA made it.
+        owner: Option<String>,
     },
     /// A KEDA without an HPA that still writes to the object.
     Keda {
@@ -43,16 +46,21 @@ pub enum Other {
 impl fmt::Display for Other {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Other::Autoscaler { name, of_keda: true } => write!(
+            Other::Autoscaler { name, owner: Some(owner), .. } => write!(
                 f,
-                "KEDA's HorizontalPodAutoscaler {name} scales this workload; stop KEDA, and remove the autoscaler once \
-                 decisions here are as you want them"
+                "KEDA's HorizontalPodAutoscaler {name} scales this workload; stop KEDA and take it over with \
+                 `tidegate adopt {owner}`"
             ),
-            Other::Autoscaler { name, of_keda: false } => {
-                write!(f, "the HorizontalPodAutoscaler {name} scales this workload; remove one of the two")
-            }
+            Other::Autoscaler { name, owner: None, .. } => write!(
+                f,
+                "the HorizontalPodAutoscaler {name} scales this workload; remove one of the two, or keep that one and \
+                 have its rules run here with `tidegate adopt hpa/{name}`"
+            ),
             Other::Keda { manager } => {
-                write!(f, "a KEDA is at work on this object (field manager {manager}); stop it first")
+                write!(
+                    f,
+                    "a KEDA is at work on this object (field manager {manager}); stop it, or see `tidegate adopt`"
+                )
             }
             Other::Elder { key } => {
                 write!(f, "{key} scales this workload already; keep one of the two")
@@ -68,17 +76,23 @@ pub fn other(index: &Index, key: &Key, object: &Object, now: Time) -> Option<Oth
         return Some(Other::Keda { manager });
     }
     let workload = scaled(object)?;
-    autoscaler(index, &workload).or_else(|| elder(index, key, object, &workload))
+    autoscaler(index, key, &workload).or_else(|| elder(index, key, object, &workload))
 }
 
-fn autoscaler(index: &Index, workload: &Id) -> Option<Other> {
+fn autoscaler(index: &Index, key: &Key, workload: &Id) -> Option<Other> {
     let all = index.objects(&Kind::HorizontalPodAutoscaler);
-    let mut all = all.filter(|hpa| same(scaled(hpa), workload));
-    let found = all.find(|hpa| hpa.annotation(HPA_DISOWNED) != Some("false"))?;
+    let mut all = all.filter(|hpa| same(scaled(hpa), workload) && hpa.id != key.id());
+    // One whose rules are run here is a target of ours, and stands in line with the others by its age.
+    let others = |hpa: &&std::sync::Arc<Object>| {
+        hpa.annotation(HPA_DISOWNED) != Some("false") && !(adopt::ours(hpa) && adopt::stopped(hpa))
+    };
+    let found = all.find(others)?;
     let owners = found.json.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    let mut owners = owners.into_iter().flatten();
-    let of_keda = owners.any(|owner| owner.get("kind").and_then(Value::as_str) == Some("ScaledObject"));
-    Some(Other::Autoscaler { name: found.id.name.to_string(), of_keda })
+    let text = |owner: &Value, at: &str| owner.get(at).and_then(Value::as_str).map(str::to_owned);
+    let owner =
+        owners.into_iter().flatten().find(|owner| text(owner, "kind").as_deref() == Some("ScaledObject"));
+    let owner = owner.map(|owner| text(owner, "name").unwrap_or_default());
+    Some(Other::Autoscaler { name: found.id.name.to_string(), uid: found.uid().to_owned(), owner })
 }
 
 fn same(target: Option<Id>, workload: &Id) -> bool {
@@ -168,7 +182,8 @@ mod tests {
         assert!(found.to_string().contains("HorizontalPodAutoscaler keda-hpa-llama"), "{found}");
         let owners = json!({"ownerReferences": [{"kind": "ScaledObject", "name": "llama"}]});
         let found = ask(vec![mine(), autoscaler(owners)], "llama").unwrap();
-        assert_eq!(found, Other::Autoscaler { name: "keda-hpa-llama".to_owned(), of_keda: true });
+        let (name, owner) = ("keda-hpa-llama".to_owned(), Some("llama".to_owned()));
+        assert_eq!(found, Other::Autoscaler { name, uid: String::new(), owner });
         let disowned = json!({"annotations": {HPA_DISOWNED: "false"}});
         assert_eq!(ask(vec![mine(), autoscaler(disowned)], "llama"), None);
     }

@@ -26,7 +26,6 @@ mod exchange;
 pub mod files;
 pub mod options;
 pub mod page;
-pub mod plan;
 mod prompt;
 mod record;
 pub mod report;
@@ -36,7 +35,7 @@ pub mod sse;
 mod times;
 
 pub use options::Options;
-pub use plan::Plan;
 pub use report::Report;
 pub use run::{Error, Progress, Snapshot, models, run};
 pub use schedule::{Mix, Schedule};
+pub use tidegate_sim::trace::plan::{self, Plan};

@@ -14,6 +14,7 @@
 //! - [`workload`]: what an object scales; [`serving`]: which container serves, and where its metrics are;
 //! - [`formula`], [`cron`], [`quantity`], [`duration`]: the small languages inside manifests;
 //! - [`lint`]: what is legal and will hurt;
+//! - [`review`]: an API server's question whether an object may be applied;
 //! - [`crd`]: the CRDs these types make.
 //!
 //! No file is opened here: bytes are an input.
@@ -33,6 +34,7 @@ pub mod nearest;
 pub mod node;
 pub mod object;
 pub mod quantity;
+pub mod review;
 mod schema;
 pub mod serving;
 pub mod trigger;

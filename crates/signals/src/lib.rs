@@ -17,6 +17,7 @@
 //! - [`liveness`] tells whether a signal can be trusted;
 //! - [`pushed`] takes what others push;
 //! - [`process`] reads what processes use, for `cpu` and `memory`;
+//! - [`work`] makes of engines' counters what policy `slo` is told;
 //! - [`sources`] puts these together: for each signal of a target, what reads it, asked once a tick.
 //!
 //! Whatever cannot be read is a [`Reading::Error`](tidegate_core::scale::Reading::Error) that says why:
@@ -53,6 +54,7 @@ pub mod series;
 pub mod sources;
 pub mod sqs;
 pub mod tls;
+pub mod work;
 
 pub use asker::Asker;
 pub use clock::Clock;

@@ -92,7 +92,8 @@ fn the_same_seed_gives_the_same_run_and_another_one_another() {
     let run = |seed| {
         let mut setup = Setup::new(Profile::named("h100-llama-3.1-8b").expect("built in"));
         setup.seed = seed;
-        setup.fleet.faults = Faults { crashes_per_hour: 6.0, slow_share: 0.2, slow_factor: 2.0 };
+        setup.fleet.faults =
+            Faults { crashes_per_hour: 6.0, slow_share: 0.2, slow_factor: 2.0, ..Faults::default() };
         let trace = demo_trace().expect("built in").into_iter().map(Ok);
         fleet::run(&setup, trace, &mut Kpa::new(4.0, (1, 32)), &mut |_| {}).expect("it runs")
     };
@@ -147,4 +148,30 @@ fn a_damaged_trace_ends_the_run_at_its_line() {
     let requests = vec![request(0.0, 1, 1), Err(damaged)];
     let error = fleet::run(&setup(0.0), requests, &mut Fixed::new(1), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("line 7"), "{error}");
+}
+
+#[test]
+fn a_spot_node_that_goes_at_a_set_time_is_replaced_before_it_does() {
+    let mut setup = setup(30.0);
+    setup.initial = 2;
+    setup.fleet = Fleet {
+        pools: vec![
+            Pool {
+                spot: true,
+                gpus_per_node: 2,
+                nodes_max: 1,
+                losses_at_s: vec![300.0],
+                notice_s: 100.0,
+                ..Pool::default()
+            },
+            Pool::default(),
+        ],
+        ..Fleet::default()
+    };
+    let outcome = play(&setup, steady(600, 2), &mut Fixed::new(2));
+    assert_eq!((outcome.unfinished, outcome.losses, outcome.starts), (0, 0, 2));
+    let ready = |second: usize| outcome.timeline.bins[second].ready;
+    // Told at 200 s, both drain; the new ones are there at 230 s, long before 300 s.
+    assert_eq!((ready(199), ready(240), ready(310)), (2, 2, 2));
+    assert!(ready(210) < 2, "{}", ready(210));
 }

@@ -112,3 +112,39 @@ fn several_servers_wait_as_erlang_says() {
         close(outcome.e2e_s.mean, wait_s + service_s, 0.05);
     }
 }
+
+/// The mean wait of M/D/c by Crommelin's argument: who is in service now is gone a service time later, and who comes
+/// until then is still there. So the number in the system, seen every service time, is the Markov chain
+/// `N' = max(N − c, 0) + Poisson(a)`; its stationary mean less `a` busy servers waits, and Little's law makes a time of it.
+fn m_d_c_wait_s(c: usize, rate: f64, service_s: f64) -> f64 {
+    let (busy, states) = (rate * service_s, 12 * c + 100);
+    let mut arrive = vec![libm::exp(-busy)];
+    // More than six deviations above the mean never come in a service time.
+    for k in 1..(busy + 20.0 + 6.0 * libm::sqrt(busy)) as usize {
+        arrive.push(arrive[k - 1] * busy / k as f64);
+    }
+    let mut chance = vec![1.0 / states as f64; states];
+    for _ in 0..500 {
+        let mut next = vec![0.0; states];
+        for (n, p) in chance.iter().enumerate() {
+            let left = n.saturating_sub(c);
+            for (more, q) in arrive.iter().enumerate().take(states - left) {
+                next[left + more] += p * q;
+            }
+        }
+        let all: f64 = next.iter().sum();
+        chance = next.into_iter().map(|p| p / all).collect();
+    }
+    let mean: f64 = chance.iter().enumerate().map(|(n, p)| n as f64 * p).sum();
+    (mean - busy) / rate
+}
+
+#[test]
+fn several_servers_with_equal_answers_wait_as_crommelin_says() {
+    // The formula against itself: one server is Pollaczek and Khinchine's.
+    close(m_d_c_wait_s(1, 0.7, 1.0), 0.7 / (2.0 * 0.3), 0.001);
+    for seats in [4, 16] {
+        let (outcome, Drawn { rate, service_s, .. }) = play(seats, 0.85, false);
+        close(outcome.ttft_s.mean - FIRST_S, m_d_c_wait_s(seats as usize, rate, service_s), 0.09);
+    }
+}

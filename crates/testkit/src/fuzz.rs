@@ -41,6 +41,8 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("answer", wire::answer),
     ("client", wire::client),
     ("trace", traces::trace),
+    ("recorded", traces::recorded),
+    ("profile", traces::profile),
     ("location", sources::location),
     ("connection", sources::connection),
     ("reply", sources::reply),
@@ -48,7 +50,18 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("kafka", brokers::kafka),
     ("eval", series::eval),
     ("remote_write", series::remote_write),
+    ("review", review),
 ];
+
+/// An admission review: answered or refused, and an answer is a review that refuses only with a reason.
+pub fn review(data: &[u8]) {
+    let Ok(answer) = tidegate_manifest::review::answer(data) else { return };
+    let answer: serde_json::Value = serde_json::from_slice(&answer).expect("an answer is JSON");
+    let response = &answer["response"];
+    assert!(response["uid"].is_string());
+    let told = response["status"]["message"].as_str().is_some_and(|message| !message.is_empty());
+    assert_eq!(response["allowed"] == false, told, "{answer}");
+}
 
 /// A manifest: read, lowered, linted; every finding stands inside the file.
 pub fn manifest(data: &[u8]) {

@@ -20,6 +20,10 @@ pub(crate) enum Command {
     Up(Up),
     /// Run the models of a Kubernetes cluster: as many replicas as needed, none when idle.
     Operator(crate::commands::operator::OperatorArgs),
+    /// Take ScaledObjects over from KEDA, or plain HorizontalPodAutoscalers from Kubernetes.
+    Adopt(crate::commands::migrate::AdoptArgs),
+    /// Give back what was taken over, and leave it alone.
+    Release(crate::commands::migrate::ReleaseArgs),
     /// Be an inference server that only pretends: a stand-in for vLLM and its like.
     Engine(crate::commands::engine::EngineArgs),
     /// Send requests by a plan or a trace, and tell what came of them.

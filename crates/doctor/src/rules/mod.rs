@@ -1,6 +1,7 @@
 //! The rules by what they look at.
 
 mod capacity;
+mod cluster;
 mod machine;
 mod replicas;
 mod signals;
@@ -67,6 +68,19 @@ pub const RULES: &[Rule] = &[
     rule("TD402", "few-open-files", Severity::Warning, machine::open_files),
     rule("TD403", "disk-nearly-full", Severity::Error, machine::disk),
     rule("TD404", "two-versions", Severity::Info, machine::versions),
+    rule("TD501", "pods-wait", Severity::Warning, cluster::pending),
+    rule("TD502", "two-owners", Severity::Error, cluster::two_owners),
+    rule("TD503", "quota-used-up", Severity::Warning, cluster::quota_used_up),
+    rule("TD504", "triggers-without-data", Severity::Error, cluster::no_data),
+    rule("TD505", "killed-by-probe", Severity::Warning, cluster::killed_by_probe),
+    rule("TD506", "overdue-to-end", Severity::Warning, cluster::overdue),
+    rule("TD507", "out-of-memory", Severity::Error, cluster::out_of_memory),
+    rule("TD508", "usage-not-served", Severity::Error, cluster::no_usage),
+    rule("TD509", "no-room-in-pool", Severity::Warning, cluster::no_room),
+    rule("TD510", "cold-start-stuck", Severity::Error, cluster::start_stuck),
+    rule("TD511", "nobody-operates", Severity::Error, cluster::nobody),
+    rule("TD512", "object-refused", Severity::Error, cluster::refused),
+    rule("TD513", "not-everything-seen", Severity::Info, cluster::unseen),
 ];
 
 /// What all rules find, the worst first, then by code and subject.

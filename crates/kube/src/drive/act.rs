@@ -8,7 +8,7 @@ use tidegate_core::scale::{Action, Decision, Event, Fleet, Reading};
 use tidegate_signals::Context;
 
 use super::entry::ECHO;
-use super::{Error, Mind, Operator, Weight, own};
+use super::{Entry, Error, Mind, Operator, Weight, own};
 use crate::index::target::{self, Asks, Key};
 use crate::object::Object;
 use crate::status::notes;
@@ -30,8 +30,13 @@ impl Operator {
         }
         if self.mind == Mind::Decides {
             for key in std::mem::take(&mut self.again) {
-                let Some(object) = self.index.object(&key.id()).cloned() else { continue };
-                if object.deleting() { self.leave(&key, &object) } else { self.claim(&key, &object) }
+                self.read(&key)?;
+            }
+            let recheck = |entry: &&Entry| entry.recheck.is_some_and(|at| at <= now);
+            let again: Vec<Key> =
+                self.entries.values().filter(recheck).map(|entry| entry.key.clone()).collect();
+            for key in again {
+                self.read(&key)?;
             }
             // What watches brought while a write of ours was fresh is looked at once that is over.
             let quiet = self.entries.values().filter(|entry| entry.quiet_is_over(now));
@@ -66,9 +71,13 @@ impl Operator {
         entry.asked = true;
         let own = own::readings(entry, &sources, &self.index, &self.scrapes);
         let context = Context { unix_s: now.as_micros().div_euclid(1_000_000), ..Context::default() };
+        let (questions, client) = (entry.aggregated.due(now), self.connection.client.clone());
+        let aggregated = entry.aggregated.clone();
         let (key, out) = (key.clone(), self.said.clone());
         self.tasks.spawn(async move {
             let mut readings = sources.read(now, &context).await;
+            readings.retain(|(name, _)| !aggregated.has(name));
+            readings.extend(crate::aggregated::read(&client, &questions).await);
             readings.retain(|(name, _)| own.iter().all(|(own, _)| own != name));
             readings.extend(own);
             // The loop has ended when nobody takes it.
@@ -145,6 +154,7 @@ impl Operator {
             self.note(key, said);
         }
         self.tell(key);
+        self.consider(key);
     }
 
     fn scale(&mut self, key: &Key, from: u32, to: u32) -> Result<(), Error> {
@@ -153,6 +163,9 @@ impl Operator {
         let Some(id) = entry.workload.clone() else { return Ok(()) };
         let Some(workload) = self.index.workload(&id) else { return self.not_done(key) };
         let why = entry.latest.as_ref().map(notes::sentence).unwrap_or_default();
+        if entry.watched() {
+            return self.not_done(key);
+        }
         if self.connection.read_only {
             let advice = (from, to, why);
             if entry.advice.as_ref().map(|(from, to, _)| (*from, *to)) != Some((from, to)) {
@@ -218,6 +231,7 @@ impl Operator {
                 self.note(&job.key, said);
                 self.not_done(&job.key)?;
             }
+            (Write::Delete { id, .. }, Err(error)) => self.not_removed(&id, &error.to_string()),
             (Write::State(_), Err(error)) => {
                 self.remark(Weight::Warning, &format!("what is remembered cannot be written: {error}"));
             }
@@ -226,6 +240,9 @@ impl Operator {
                 if let Some(key) = Key::of(&patch.id) {
                     if let Some(entry) = self.entries.get_mut(&key) {
                         (entry.status, entry.told) = (None, 0);
+                        if let Some(adoption) = &mut entry.adoption {
+                            adoption.failed();
+                        }
                     }
                     self.again.insert(key);
                 }
@@ -265,6 +282,9 @@ impl Operator {
             Ok(Sent::Overtaken { found }) => {
                 let text = format!("{key}: somebody else set {found} replicas meanwhile; decided anew");
                 self.remark(Weight::Info, &text);
+                if self.index.object(&key.id()).is_some_and(|object| object.deleting()) {
+                    self.again.insert(key.clone());
+                }
                 self.not_done(key)?;
                 let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
                 let fleet = Fleet { spec: found, ..entry.fleet.unwrap_or_default() };
@@ -301,8 +321,9 @@ impl Operator {
 
     /// Puts our finalizer and label on an object that has none.
     pub(super) fn claim(&mut self, key: &Key, object: &Object) {
-        let refused = self.entries.get(key).is_some_and(|entry| entry.trouble.is_some());
-        if refused || self.connection.read_only {
+        let refused = self.entries.get(key).is_some_and(|entry| entry.trouble.is_some() || entry.watched());
+        // An autoscaler has nothing that outlives it, so nothing holds it.
+        if refused || self.connection.read_only || key.asks == Asks::Autoscaler {
             return;
         }
         let label = match key.asks {
@@ -338,17 +359,29 @@ impl Operator {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.sources = None;
         }
+        // What we have written ourselves counts, though no watch has brought it back yet.
+        let written = self.entries.get(key).and_then(|entry| entry.echo).map(|(to, _)| to);
         let workload = target::scaled(object).and_then(|id| self.index.workload(&id));
+        if let Some(id) = workload.map(|workload| workload.id.clone())
+            && original.is_some()
+            && self.queue.scaling(&id)
+        {
+            // A count is under way: with the next tick it is known what it has left.
+            self.queue.forget_scale(&id);
+            self.again.insert(key.clone());
+            return;
+        }
         let now = self.clock.now();
         if let (Some(to), Some(workload)) = (original, workload)
-            && workload.fleet.spec != to
+            && let found = written.unwrap_or(workload.fleet.spec)
+            && found != to
         {
             let scale = Scale {
                 key: key.clone(),
                 workload: workload.id.clone(),
                 uid: Arc::clone(&workload.uid),
                 version: Arc::clone(&workload.resource_version),
-                from: workload.fleet.spec,
+                from: found,
                 to,
                 why: "the ScaledObject is deleted: as many as before it came".to_owned(),
             };

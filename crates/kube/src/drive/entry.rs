@@ -46,6 +46,11 @@ pub struct Entry {
     /// Pods that are being drained, because there are to be fewer.
     pub leave: Option<Leave>,
     pub(super) taken: Option<Taken>,
+    pub(super) adoption: Option<super::adopt::Adoption>,
+    /// When it is looked at again without anything having changed: a KEDA that was at work may have left.
+    pub(super) recheck: Option<Time>,
+    /// What is asked of the cluster's metrics adapters.
+    pub(super) aggregated: crate::aggregated::Questions,
     pub(super) cause: Option<crate::index::pending::Kind>,
     /// What it was last told there is no more room for; `None` before the first time.
     pub room: Option<Option<Room>>,
@@ -96,6 +101,9 @@ impl Entry {
             spec: None,
             trouble: None,
             held: None,
+            adoption: None,
+            recheck: None,
+            aggregated: crate::aggregated::Questions::default(),
             cause: None,
             leave: None,
             taken: None,
@@ -136,6 +144,12 @@ impl Entry {
     /// Whether a pod is one that goes.
     pub(super) fn drains(&self, pod: &live::Pod) -> bool {
         pod.namespace == self.key.namespace && leaving(self).contains(&pod.name)
+    }
+
+    /// Whether somebody else still has it, and it is only decided to see whether we agree.
+    #[must_use]
+    pub fn watched(&self) -> bool {
+        self.adoption.is_some()
     }
 
     /// Whether it can be decided.

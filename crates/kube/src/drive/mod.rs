@@ -9,6 +9,7 @@
 //! on from what was seen last, and what they ask for waits in the queue.
 
 mod act;
+mod adopt;
 mod entry;
 mod jobs;
 mod leaving;
@@ -208,7 +209,9 @@ enum Mind {
 /// # Errors
 /// When the journal cannot be written.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
-    let Config { connection, sight, namespace, shard, me, clock, audience, recorder, queries, kept } = config;
+    let Config { connection, sight, namespace, shard, me, clock, mut audience, recorder, queries, kept } =
+        config;
+    let Some(clock) = reckon(&connection, clock, &mut *audience, &stop).await else { return Ok(()) };
     let (news_out, news) = mpsc::channel(NEWS_MAX);
     let (said_out, said) = mpsc::channel(ANSWERS_MAX);
     let (outcomes_out, outcomes) = mpsc::channel(ANSWERS_MAX);
@@ -273,6 +276,46 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     }
     drop(standing_out);
     outcome
+}
+
+/// Our clock, set by the API server's; `None` when we are told to end before it answers. Until it does there is
+/// nothing to decide on.
+async fn reckon(
+    connection: &Connection,
+    clock: Clock,
+    audience: &mut dyn Audience,
+    stop: &CancellationToken,
+) -> Option<Clock> {
+    let mut told = String::new();
+    loop {
+        let why = tokio::select! {
+            () = stop.cancelled() => return None,
+            ahead = crate::clock::ahead(connection, &clock) => match ahead {
+                Ok(None) => return Some(clock),
+                Ok(Some(ahead)) => {
+                    let text = format!(
+                        "the API server's clock is {:.1} s ahead of this machine's: its time is the one that counts",
+                        ahead.as_secs_f64()
+                    );
+                    audience.remark(clock.now(), Weight::Warning, &text);
+                    return Some(crate::clock::shifted(clock, ahead));
+                }
+                Err(why) => why,
+            },
+        };
+        if told != why {
+            audience.remark(
+                clock.now(),
+                Weight::Warning,
+                &format!("no API server: {why}; asked again each second"),
+            );
+            told = why;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
 }
 
 struct Inboxes {

@@ -8,8 +8,11 @@ use tidegate_core::scale::{Event, Spec};
 use tidegate_core::time::{Span, Time};
 use tidegate_signals::{Shared, Sources};
 
+use super::adopt::Adoption;
 use super::entry::{Entry, STARTS_MAX};
 use super::{Error, Mind, Operator, Weight, own, room};
+use crate::adopt::{self, Plan};
+use crate::aggregated::Questions;
 use crate::index::Touched;
 use crate::index::pending::Cause;
 use crate::index::pods::time;
@@ -18,6 +21,7 @@ use crate::object::{Kind, Object, Scope};
 use crate::owner;
 use crate::status::notes::Said;
 use crate::watch::News;
+use crate::write::{Patch, Write};
 
 impl Operator {
     /// Takes news, and looks at whom they touch.
@@ -65,7 +69,7 @@ impl Operator {
 
     /// Every object that asks us for replicas.
     pub(super) fn keys(&self) -> BTreeSet<Key> {
-        let kinds = [Kind::ScaledObject, Kind::ScaledJob];
+        let kinds = [Kind::ScaledObject, Kind::ScaledJob, Kind::HorizontalPodAutoscaler];
         let objects = kinds.iter().flat_map(|kind| self.index.objects(kind));
         objects.filter_map(|object| Key::of(&object.id)).collect()
     }
@@ -84,9 +88,13 @@ impl Operator {
     }
 
     /// Reads a target anew, or forgets it.
-    fn read(&mut self, key: &Key) -> Result<(), Error> {
+    pub(super) fn read(&mut self, key: &Key) -> Result<(), Error> {
         let id = key.id();
         let object = self.index.object(&id).cloned();
+        if let Some(object) = object.as_ref().filter(|object| !adopt::ours(object)) {
+            self.let_go(key, object);
+            return Ok(());
+        }
         if let Some(object) = object.as_ref().filter(|object| object.deleting()) {
             self.leave(key, object);
             return Ok(());
@@ -105,7 +113,16 @@ impl Operator {
         let other = owner::other(&self.index, key, &object, self.clock.now());
         let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry::new(key.clone()));
         entry.life = life(&object);
-        entry.trouble = other.map(|other| other.to_string());
+        let (before, troubled) = (entry.adoption.take(), entry.trouble.take());
+        let keda = matches!(other, Some(owner::Other::Keda { .. }));
+        entry.recheck = keda.then(|| self.clock.now() + owner::ALIVE);
+        let mut saying = None;
+        match adopt::plan(&object, other) {
+            Plan::Write => {}
+            Plan::WriteAnd(json) => saying = Some(json),
+            Plan::Watch(step) => entry.adoption = Some(Adoption::new(step).after(before)),
+            Plan::Leave(why) => entry.trouble = Some(why),
+        }
         match read {
             Ok(read) => self.take(key, &object, *read)?,
             Err(why) => {
@@ -114,9 +131,25 @@ impl Operator {
             }
         }
         self.complete(key);
-        self.claim(key, &object);
+        self.lament(key, troubled.as_ref());
+        match saying.filter(|_| !self.connection.read_only) {
+            // The claim follows when this is on the object.
+            Some(json) => {
+                let patch = Patch { id: object.id.clone(), subresource: None, json };
+                self.queue.push(Write::Patch(patch), self.clock.now());
+            }
+            None => self.claim(key, &object),
+        }
         self.tell(key);
         Ok(())
+    }
+
+    /// Says on an autoscaler what keeps its rules from being run: its status is another's to write.
+    fn lament(&mut self, key: &Key, before: Option<&String>) {
+        let trouble = self.entries.get(key).and_then(|entry| entry.trouble.clone());
+        if let Some(message) = trouble.filter(|now| key.asks == Asks::Autoscaler && Some(now) != before) {
+            self.note(key, Said { warning: true, reason: "NotOperated", message });
+        }
     }
 
     fn take(&mut self, key: &Key, object: &Object, read: Read) -> Result<(), Error> {
@@ -136,6 +169,9 @@ impl Operator {
         if entry.page != page {
             self.scrapes.forget(key);
             entry.page = page;
+        }
+        if key.asks == Asks::Autoscaler {
+            entry.aggregated = Questions::of(&object.json, &target.spec);
         }
         entry.asked = false;
         entry.workload = workload;

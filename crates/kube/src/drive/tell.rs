@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use super::{Entry, Operator, View};
-use crate::index::target::Key;
+use crate::index::target::{Asks, Key};
 use crate::lease::elector::Standing;
 use crate::object::{Gvk, Object};
 use crate::persist;
@@ -19,6 +19,10 @@ impl Operator {
         }
         let now = self.clock.now();
         let Some(entry) = self.entries.get_mut(key) else { return };
+        // While another has it, the status is the other's to write; an autoscaler's always is.
+        if entry.watched() || key.asks == Asks::Autoscaler {
+            return;
+        }
         let Some(object) = self.index.object(&key.id()) else { return };
         // Most decisions are those of the second before: then there is nothing to compare.
         let made_of = made_of(object, entry);

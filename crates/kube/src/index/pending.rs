@@ -147,7 +147,7 @@ fn scheduler(said: &str) -> (Kind, Option<String>) {
 }
 
 /// Extended resources have a domain; of those with one, only these are none.
-fn is_device(resource: &str) -> bool {
+pub(crate) fn is_device(resource: &str) -> bool {
     resource.contains('/') && !resource.starts_with("kubernetes.io/") && !resource.starts_with("hugepages-")
 }
 

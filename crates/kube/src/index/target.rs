@@ -9,6 +9,7 @@ use tidegate_core::scale::Spec;
 use tidegate_manifest::{Finding, Manifests, Severity, Source, Target, load, lower};
 
 use super::Index;
+use crate::adopt;
 use crate::object::{Gvk, Id, Kind, Object};
 
 /// What asks for replicas.
@@ -18,6 +19,8 @@ pub enum Asks {
     ScaledObject,
     /// A ScaledJob.
     ScaledJob,
+    /// A plain HorizontalPodAutoscaler that asks us to run its rules.
+    Autoscaler,
 }
 
 /// The object that asks.
@@ -38,6 +41,7 @@ impl Key {
         let asks = match id.kind {
             Kind::ScaledObject => Asks::ScaledObject,
             Kind::ScaledJob => Asks::ScaledJob,
+            Kind::HorizontalPodAutoscaler => Asks::Autoscaler,
             _ => return None,
         };
         Some(Key { asks, namespace: Arc::clone(&id.namespace), name: Arc::clone(&id.name) })
@@ -49,6 +53,7 @@ impl Key {
         let kind = match self.asks {
             Asks::ScaledObject => Kind::ScaledObject,
             Asks::ScaledJob => Kind::ScaledJob,
+            Asks::Autoscaler => Kind::HorizontalPodAutoscaler,
         };
         Id { kind, namespace: Arc::clone(&self.namespace), name: Arc::clone(&self.name) }
     }
@@ -65,6 +70,7 @@ impl fmt::Display for Key {
         let kind = match self.asks {
             Asks::ScaledObject => "",
             Asks::ScaledJob => "scaledjob/",
+            Asks::Autoscaler => "hpa/",
         };
         write!(f, "{}/{kind}{}", self.namespace, self.name)
     }
@@ -116,7 +122,7 @@ pub fn scaled(object: &Object) -> Option<Id> {
 /// Reads a target with what it refers to, and remembers in the index what that is. `None` when there is
 /// no such target. `cluster` is the namespace of what a ClusterTriggerAuthentication refers to.
 pub fn read(index: &mut Index, key: &Key, cluster: &str) -> Option<Result<Box<Read>, Refused>> {
-    let Some(object) = index.object(&key.id()).cloned() else {
+    let Some(object) = index.object(&key.id()).filter(|object| adopt::ours(object)).cloned() else {
         index.uses(key, BTreeSet::new());
         return None;
     };
@@ -153,7 +159,7 @@ struct Gathered<'a> {
 
 impl Gathered<'_> {
     fn gather(&mut self, object: &Object) -> Option<Id> {
-        self.push(&object.json);
+        self.push(&adopt::as_before(object));
         let workload = scaled(object);
         let template = match &workload {
             Some(id) => {

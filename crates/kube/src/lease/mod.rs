@@ -113,7 +113,11 @@ impl Lease {
         let duration = elector.terms().duration.as_micros() / 1_000_000;
         let mut json = json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": {"name": self.which.name, "namespace": self.which.namespace},
+            "metadata": {
+                "name": self.which.name, "namespace": self.which.namespace,
+                // By this `doctor` finds it, whatever shard it is of.
+                "labels": {"app.kubernetes.io/managed-by": "tidegate"},
+            },
             "spec": {
                 "holderIdentity": holder, "leaseDurationSeconds": duration,
                 "leaseTransitions": transitions, "renewTime": format!("{renewed:.6}"),

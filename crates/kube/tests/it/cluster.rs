@@ -1,23 +1,18 @@
 //! The same against a real API server, with the custom resources' real schemas, and its controllers.
 
 use serde_json::{Value, json};
+use tidegate_kube::migrate::{Asked, Keda, Outcome, adopt, release};
 use tidegate_testkit::cluster::{Cluster, Options};
 
+use super::real::Real;
 use super::rig::{Operator, Prometheus, condition, decisions, deployment, scaled_object, triggered, until};
 
-/// A cluster with one Deployment and its ScaledObject.
-async fn cluster(what: &str, prometheus: &Prometheus, replicas: u32) -> Option<Cluster> {
-    let cluster = Cluster::start_or_say(what, Options::default()).await?;
-    let mut deployment = deployment("llama", replicas);
-    deployment.as_object_mut().unwrap().remove("status");
-    deployment["spec"]["template"]["metadata"] = json!({"labels": {"app": "llama"}});
-    let namespace = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-    let mut object = scaled_object("llama", prometheus, json!({}));
-    object["metadata"].as_object_mut().unwrap().remove("creationTimestamp");
-    for one in [namespace("prod"), namespace("tidegate"), deployment, object] {
-        cluster.apply(&one.to_string()).await.unwrap();
-    }
-    Some(cluster)
+/// The cluster with one Deployment and its ScaledObject.
+async fn cluster(_what: &str, prometheus: &Prometheus, replicas: u32) -> Option<Real> {
+    let real = Real::with("prod", Options::default()).await?;
+    real.put(deployment("llama", replicas)).await;
+    real.put(scaled_object("llama", prometheus, json!({}))).await;
+    Some(real)
 }
 
 async fn get(cluster: &Cluster, kind: &str) -> Value {
@@ -53,6 +48,10 @@ async fn a_real_api_server_takes_every_write_and_kubectl_shows_it() {
     assert!(table.contains("apps/v1.Deployment") && table.contains("prometheus"), "{table}");
     let events = cluster.succeed(&["-n", "prod", "get", "events"], "").await.unwrap();
     assert!(events.contains("KEDAScaleTargetActivated"), "{events}");
+    let described = cluster.succeed(&["-n", "prod", "describe", "so", "llama"], "").await.unwrap();
+    for told in ["KEDAScaleTargetActivated", "SuccessfulRescale", "ScalerActive", "New size: 3; reason:"] {
+        assert!(described.contains(told), "no {told} in\n{described}");
+    }
     let refused: Vec<String> =
         operator.told.remarks().into_iter().filter(|text| text.contains("cannot be")).collect();
     assert_eq!(refused, Vec::<String>::new());
@@ -60,20 +59,6 @@ async fn a_real_api_server_takes_every_write_and_kubectl_shows_it() {
     decisions(&operator, 3).await;
     // The lease is renewed every two seconds; nothing else is written.
     assert!(operator.connection.requests.writes() - writes <= 4);
-    operator.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_real_api_server_that_restarts_loses_nothing_that_was_decided() {
-    let prometheus = Prometheus::start(3.0).await;
-    let Some(cluster) = cluster("the operator over a restart", &prometheus, 0).await else { return };
-    let operator = Operator::with(cluster.kubeconfig(), false).await;
-    super::rig::within("one replica", replicas(&cluster, 1)).await;
-    cluster.stop_apiserver().await.unwrap();
-    prometheus.set(Some(18.0));
-    decisions(&operator, 12).await;
-    cluster.start_apiserver().await.unwrap();
-    super::rig::within("four replicas", replicas(&cluster, 4)).await;
     operator.stop().await;
 }
 
@@ -123,12 +108,9 @@ async fn pods(cluster: &Cluster) -> Vec<(String, bool, Option<String>)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_real_cluster_pods_are_counted_gpus_limit_and_the_marked_pods_go() {
-    let Some(cluster) = Cluster::start_or_say("pods, GPUs and victims", Options::default()).await else {
-        return;
-    };
-    let namespace = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-    for one in [namespace("prod"), namespace("tidegate")].into_iter().chain(counted()) {
-        cluster.apply(&one.to_string()).await.unwrap();
+    let Some(cluster) = Real::with("prod", Options::default()).await else { return };
+    for one in counted() {
+        cluster.put(one).await;
     }
     let operator = Operator::with(cluster.kubeconfig(), false).await;
     super::rig::within("one for each worker", replicas(&cluster, 3)).await;
@@ -162,5 +144,79 @@ async fn on_a_real_cluster_pods_are_counted_gpus_limit_and_the_marked_pods_go() 
     let (ready, cost) = super::rig::within("one pod is left", left).await;
     assert!(ready, "the one that waited goes first");
     assert_eq!(cost, None, "Kubernetes took those that were marked");
+    operator.stop().await;
+}
+
+/// What the API server makes of an autoscaler's rules; `Null` where there are none.
+async fn behavior(cluster: &Cluster) -> Value {
+    let hpa = cluster.get(&["-n", "prod", "hpa", "web"]).await.unwrap();
+    hpa["spec"].get("behavior").cloned().unwrap_or(Value::Null)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_real_cluster_kedas_autoscaler_goes_and_a_plain_one_is_stopped_and_comes_back() {
+    let prometheus = Prometheus::start(10.0).await;
+    let Some(cluster) = cluster("adoption on a real cluster", &prometheus, 2).await else { return };
+    let object = get(&cluster, "scaledobject").await;
+    let owner = json!([{
+        "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "llama",
+        "uid": object["metadata"]["uid"], "controller": true,
+    }]);
+    let hpa = |name: &str, of: &str, owners: &Value, behavior: &Value| {
+        json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+            "metadata": {"namespace": "prod", "name": name, "ownerReferences": owners},
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": of},
+                "minReplicas": 1, "maxReplicas": 10, "behavior": behavior,
+                "metrics": [{"type": "External", "external": {
+                    "metric": {"name": "waiting"}, "target": {"type": "AverageValue", "averageValue": "5"},
+                }}],
+            },
+        })
+    };
+    let slowly = json!({"scaleDown": {"policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}});
+    let mut web = deployment("web", 1);
+    web.as_object_mut().unwrap().remove("status");
+    web["spec"]["template"]["metadata"] = json!({"labels": {"app": "web"}});
+    let all =
+        [hpa("keda-hpa-llama", "llama", &owner, &json!({})), hpa("web", "web", &json!([]), &slowly), web];
+    for one in all {
+        cluster.apply(&one.to_string()).await.unwrap();
+    }
+    let before = behavior(&cluster).await;
+    assert_eq!(before["scaleDown"]["policies"][0]["value"], 1, "{before}");
+    let operator = Operator::with(cluster.kubeconfig(), false).await;
+    let client = operator.connection.client.clone();
+    let asked = |target: &str, at_once| Asked {
+        targets: vec![target.to_owned()],
+        all: false,
+        namespace: "prod".to_owned(),
+        keda: Keda::Stopped,
+        at_once,
+        dry_run: false,
+        patience: std::time::Duration::from_secs(60),
+    };
+    let done = Outcome { done: 1, waiting: 0 };
+    let mut said = Vec::new();
+    let mut say = |line: &str| said.push(line.to_owned());
+    // Ten at five a replica are the two that are there.
+    assert_eq!(adopt(&client, &asked("llama", false), &mut say).await.unwrap(), done);
+    assert!(cluster.get(&["-n", "prod", "hpa", "keda-hpa-llama"]).await.is_err());
+    prometheus.set(Some(15.0));
+    super::rig::within("three replicas", replicas(&cluster, 3)).await;
+    // No adapter serves its metric, so there is nothing to agree on.
+    assert_eq!(adopt(&client, &asked("hpa/web", true), &mut say).await.unwrap(), done);
+    let now = behavior(&cluster).await;
+    assert_eq!(
+        (&now["scaleUp"]["selectPolicy"], &now["scaleDown"]["selectPolicy"]),
+        (&json!("Disabled"), &json!("Disabled"))
+    );
+    for target in ["hpa/web", "llama"] {
+        assert_eq!(release(&client, &asked(target, false), &mut say).await.unwrap(), done);
+    }
+    assert_eq!(behavior(&cluster).await, before);
+    let object = get(&cluster, "scaledobject").await;
+    assert_eq!(object["metadata"]["annotations"]["tidegate.dev/adopted"], "false", "{object}");
     operator.stop().await;
 }

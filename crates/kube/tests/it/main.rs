@@ -1,12 +1,21 @@
 //! The operator against an API server with objects, versions, watches and conflicts.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod adoption;
 mod cluster;
 mod election;
+mod faults;
+mod faults_real;
+mod guides;
+mod install;
 mod leaving;
+mod link;
 mod outage;
+mod real;
 mod rig;
+mod roles;
 mod room;
 mod scaling;
 mod server;
 mod sight;
+mod webhook;

@@ -19,6 +19,8 @@ use tidegate_kube::drive::{self, Audience, View, Weight};
 use tidegate_kube::watch::Sight;
 use tidegate_signals::{Clock, Kept, Queries};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -86,6 +88,28 @@ impl Audience for Told {
     }
 }
 
+/// A kubeconfig that names an API server, and who asks it; whoever reads it removes it.
+fn kubeconfig(addr: SocketAddr, who: &str) -> std::path::PathBuf {
+    let file = std::env::temp_dir().join(format!("tidegate-kube-{}", fastrand::u64(..)));
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": format!("http://{addr}")}}],
+        "users": [{"name": "test", "user": {"token": who}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "tidegate"}}],
+    });
+    std::fs::write(&file, config.to_string()).unwrap();
+    file
+}
+
+/// A connection of somebody else's.
+pub(crate) async fn connect(server: &Server) -> Connection {
+    let file = kubeconfig(server.addr, "somebody");
+    let options = Options { kubeconfig: Some(file.clone()), ..Options::default() };
+    let connection = Connection::new(&options).await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    connection
+}
+
 /// How an operator is set up.
 #[derive(Default)]
 pub(crate) struct Setup {
@@ -101,7 +125,17 @@ pub(crate) struct Operator {
     pub(crate) told: Told,
     pub(crate) connection: Connection,
     stop: CancellationToken,
-    task: JoinHandle<Result<(), drive::Error>>,
+    task: Option<JoinHandle<Result<(), drive::Error>>>,
+    /// Its own, so that it can die with everything that it has begun.
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Operator {
@@ -111,16 +145,9 @@ impl Operator {
 
     /// One that reaches its API server at an address, as somebody.
     pub(crate) async fn at(addr: SocketAddr, who: &str, setup: Setup) -> Operator {
-        let directory = std::env::temp_dir().join(format!("tidegate-kube-{}", fastrand::u64(..)));
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {"server": format!("http://{addr}")}}],
-            "users": [{"name": "test", "user": {"token": who}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "tidegate"}}],
-        });
-        std::fs::write(&directory, config.to_string()).unwrap();
-        let operator = Operator::of(&directory, setup).await;
-        std::fs::remove_file(&directory).unwrap();
+        let file = kubeconfig(addr, who);
+        let operator = Operator::of(&file, setup).await;
+        std::fs::remove_file(&file).unwrap();
         operator
     }
 
@@ -133,7 +160,10 @@ impl Operator {
         let Setup { advise, namespaces, clock } = setup;
         let kubeconfig = Some(kubeconfig.to_owned());
         let options = Options { kubeconfig, read_only: advise, ..Options::default() };
-        let connection = Connection::new(&options).await.unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let connection = runtime.spawn(async move { Connection::new(&options).await });
+        let connection = connection.await.unwrap().unwrap();
         let (told, stop) = (Told::default(), CancellationToken::new());
         let config = drive::Config {
             connection: connection.clone(),
@@ -150,20 +180,20 @@ impl Operator {
             queries: Queries::Remote,
             kept: Arc::new(Kept::new(false)),
         };
-        let task = tokio::spawn(drive::run(config, stop.clone()));
-        Operator { told, connection, stop, task }
+        let task = Some(runtime.spawn(drive::run(config, stop.clone())));
+        Operator { told, connection, stop, task, runtime: Some(runtime) }
     }
 
     /// Ends it as SIGTERM does.
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(mut self) {
         self.stop.cancel();
-        self.task.await.unwrap().unwrap();
+        self.task.take().unwrap().await.unwrap().unwrap();
     }
 
     /// Ends it as a machine that loses its power.
-    pub(crate) async fn kill(self) {
-        self.task.abort();
-        let _ = self.task.await;
+    pub(crate) async fn kill(mut self) {
+        self.runtime.take().unwrap().shutdown_background();
+        let _ = self.task.take().unwrap().await;
     }
 }
 
@@ -171,6 +201,8 @@ impl Operator {
 pub(crate) struct Prometheus {
     pub(crate) url: String,
     value: Arc<Mutex<Option<f64>>>,
+    held: watch::Sender<bool>,
+    asked: Arc<AtomicU64>,
 }
 
 impl Prometheus {
@@ -179,14 +211,23 @@ impl Prometheus {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let known = Arc::new(Mutex::new(Some(value)));
         let shared = Arc::clone(&known);
+        let (held, holding) = watch::channel(false);
+        let asked = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&asked);
         tokio::spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
-                let known = Arc::clone(&shared);
+                let (known, holding) = (Arc::clone(&shared), holding.clone());
+                let counted = Arc::clone(&counted);
                 tokio::spawn(async move {
                     let service = service_fn(move |_| {
-                        let value = *known.lock().unwrap();
-                        async move { Ok::<_, std::convert::Infallible>(answer(value)) }
+                        counted.fetch_add(1, Ordering::SeqCst);
+                        let (known, mut holding) = (Arc::clone(&known), holding.clone());
+                        async move {
+                            let _ = holding.wait_for(|held| !held).await;
+                            let value = *known.lock().unwrap();
+                            Ok::<_, std::convert::Infallible>(answer(value))
+                        }
                     });
                     let socket = TokioIo::new(socket);
                     let _ =
@@ -194,7 +235,17 @@ impl Prometheus {
                 });
             }
         });
-        Prometheus { url, value: known }
+        Prometheus { url, value: known, held, asked }
+    }
+
+    /// From now on it answers nobody; with `false` all who wait are answered.
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.send_replace(held);
+    }
+
+    /// How often it was asked.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
     }
 
     /// From now on it knows this; with `None` it fails.

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 type Body = BoxBody<Bytes, Infallible>;
 
 /// A request that would change something.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Written {
     pub(crate) method: Method,
     pub(crate) path: String,
@@ -173,9 +173,15 @@ impl Server {
         state.written.iter().filter(|written| !written.path.contains("/leases")).cloned().collect()
     }
 
+    /// How often the lease was written.
+    pub(crate) fn renewals(&self) -> usize {
+        lock(&self.state).written.iter().filter(|written| written.path.contains("/leases")).count()
+    }
+
     /// Writes to `/scale`.
     pub(crate) fn scaled(&self) -> Vec<Written> {
-        self.written().into_iter().filter(|written| written.path.ends_with("/scale")).collect()
+        let counts = |written: &Written| written.method == Method::PATCH && written.path.ends_with("/scale");
+        self.written().into_iter().filter(counts).collect()
     }
 
     pub(crate) fn replicas(&self, name: &str) -> i64 {
@@ -242,8 +248,9 @@ async fn serve(listener: TcpListener, shared: Shared, stop: CancellationToken) {
                 let shared = shared.clone();
                 async move { Ok::<_, Infallible>(answer(request, shared).await) }
             });
-            let connection =
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+            let connection = hyper::server::conn::http1::Builder::new()
+                .half_close(true)
+                .serve_connection(TokioIo::new(socket), service);
             tokio::select! {
                 () = stop.cancelled() => {}
                 _ = connection => {}
@@ -275,6 +282,9 @@ fn path(text: &str) -> Path {
 
 async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
     let Shared { state, changes, mut stalled } = shared;
+    if request.uri().path() == "/version" {
+        return reply(StatusCode::OK, &json!({"major": "1", "minor": "36"}));
+    }
     let path = path(request.uri().path());
     let query: BTreeMap<String, String> = request
         .uri()

@@ -25,6 +25,24 @@ pub(super) fn unknown_annotation(facts: &Facts<'_>, findings: &mut Vec<Finding>)
     }
 }
 
+/// TG209: an objective that no policy reads.
+pub(super) fn objective_not_held(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
+    for document in &facts.manifests.documents {
+        if document.annotation("tidegate.dev/policy").as_deref() == Some("slo") {
+            continue;
+        }
+        for name in ["tidegate.dev/slo-ttft", "tidegate.dev/slo-itl"] {
+            if document.annotation(name).is_none() {
+                continue;
+            }
+            let path = path!["metadata", "annotations", name];
+            let message = format!("{name} is only read by policy slo, and this object has another");
+            let help = "add tidegate.dev/policy: slo, or remove it";
+            findings.push(document.finding("TG209", Severity::Warning, path, message, help));
+        }
+    }
+}
+
 fn check(document: &Document, at: &[Segment], findings: &mut Vec<Finding>) {
     let entries = document.root.at(at).map(|node| node.entries()).unwrap_or_default();
     for (key, _) in entries {

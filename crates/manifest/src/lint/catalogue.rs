@@ -67,6 +67,7 @@ rules! {
     "TG206" "target-not-in-files" Error Some(super::targets::target_not_in_files);
     "TG207" "target-cannot-scale" Error Some(super::targets::target_cannot_scale);
     "TG208" "max-above-quota" Error Some(super::quota::max_above_quota);
+    "TG209" "objective-not-held" Warning Some(super::annotations::objective_not_held);
     "TG301" "gpu-without-toleration" Warning Some(super::resources::gpu_without_toleration);
     "TG302" "gpu-request-without-limit" Error Some(super::resources::gpu_request_without_limit);
     "TG303" "liveness-kills-loading" Error Some(super::probes::liveness_kills_loading);

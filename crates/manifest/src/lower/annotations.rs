@@ -71,7 +71,21 @@ pub const ANNOTATIONS: &[Annotation] = &[
         now: "`up`: yes, unless it says false",
     },
     Annotation { name: "tidegate.dev/gpu-price-per-hour", about: "for the cost shown", now: "`up` shows it" },
-    Annotation { name: "tidegate.dev/adopt", about: "run this HPA's rules", now: "checked only" },
+    Annotation {
+        name: "tidegate.dev/adopt",
+        about: "take this object over (`true`: once decisions agree, `confirmed`: at once), or leave it alone (`false`)",
+        now: "`operator` does; `adopt` and `release` write it",
+    },
+    Annotation {
+        name: "tidegate.dev/adopted",
+        about: "what was there before an object was taken over; `false` once it was given back",
+        now: "written by `operator`",
+    },
+    Annotation {
+        name: "tidegate.dev/pause-keda",
+        about: "a KEDA that stays for other objects is told to leave this one alone",
+        now: "`operator` does; `adopt --keda pause` writes it",
+    },
     Annotation {
         name: "tidegate.dev/local-command",
         about: "the command on one machine",

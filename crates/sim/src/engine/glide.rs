@@ -22,9 +22,10 @@ impl Engine {
         let Some((iterations, sequences)) = self.run() else { return Some(first) };
         let mut context = self.batch.as_ref().map_or(0, |batch| batch.context_tokens);
         let mut ended = first;
+        let mut line = self.pace.line(sequences, context);
         for _ in 1..iterations {
             context += u64::from(sequences);
-            ended = ended + self.pace.decoding(sequences, context);
+            ended = ended + line.at(&self.pace, context);
         }
         Some(ended)
     }
@@ -59,13 +60,13 @@ impl Engine {
         let Some((iterations, sequences)) = self.run() else { return false };
         let Some(batch) = self.batch.as_mut() else { return false };
         let began = batch.iteration.began;
+        let mut line = self.pace.line(sequences, batch.context_tokens);
         let mut done = 0;
         while done + 1 < iterations && batch.iteration.ended <= now {
             done += 1;
             batch.context_tokens += u64::from(sequences);
             batch.iteration.began = batch.iteration.ended;
-            batch.iteration.ended =
-                batch.iteration.began + self.pace.decoding(sequences, batch.context_tokens);
+            batch.iteration.ended = batch.iteration.began + line.at(&self.pace, batch.context_tokens);
         }
         if done == 0 {
             return false;

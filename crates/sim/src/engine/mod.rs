@@ -31,6 +31,7 @@
 
 mod glide;
 mod kv;
+mod pace;
 mod schedule;
 mod sequence;
 mod types;
@@ -43,7 +44,8 @@ use tidegate_core::time::Time;
 
 use crate::profile::{self, Profile};
 use kv::Cache;
-use schedule::{Batch, Pace};
+use pace::Pace;
+use schedule::Batch;
 use sequence::Sequence;
 
 /// Requests that wait at most: 2^20 of some 150 bytes are 150 MB. More are refused.

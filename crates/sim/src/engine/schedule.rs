@@ -1,32 +1,11 @@
 //! What goes into an iteration, how long it takes, and what it leaves behind.
 
-use tidegate_core::time::{Span, Time};
+use tidegate_core::time::Time;
 
 use super::Engine;
+use super::pace::Work;
 use super::sequence::Sequence;
 use super::types::{Detail, Iteration, Outputs, Token};
-use crate::profile::Profile;
-
-/// The profile in microseconds.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
-    decode_base: f64,
-    decode_per_seq: f64,
-    decode_per_context_token: f64,
-    prefill_base: f64,
-    prefill_per_token: f64,
-    prefill_quadratic: f64,
-}
-
-/// The work of one iteration.
-#[derive(Clone, Copy, Debug, Default)]
-struct Work {
-    decoded: u32,
-    context_tokens: u64,
-    prefill_tokens: u32,
-    /// Sum of q² − p² over the chunks from p to q: a prompt in chunks costs what it costs in one piece.
-    prefill_squares: u64,
-}
 
 /// The iteration under way.
 #[derive(Clone, Copy, Debug)]
@@ -34,49 +13,6 @@ pub(super) struct Batch {
     pub(super) iteration: Iteration,
     /// Tokens its decoded sequences attend to.
     pub(super) context_tokens: u64,
-}
-
-impl Pace {
-    pub(super) fn of(profile: &Profile) -> Pace {
-        Pace {
-            decode_base: profile.decode_base_ms * 1e3,
-            decode_per_seq: profile.decode_per_seq_ms * 1e3,
-            decode_per_context_token: profile.decode_per_context_token_us,
-            prefill_base: profile.prefill_base_ms * 1e3,
-            prefill_per_token: profile.prefill_per_token_us,
-            prefill_quadratic: profile.prefill_quadratic_ns / 1e3,
-        }
-    }
-
-    /// How long an iteration takes that decodes `sequences` and prefills nothing.
-    pub(super) fn decoding(&self, sequences: u32, context_tokens: u64) -> Span {
-        self.duration(&Work { decoded: sequences, context_tokens, ..Work::default() })
-    }
-
-    fn duration(&self, work: &Work) -> Span {
-        let decode = if work.decoded > 0 { self.decode_base } else { 0.0 };
-        let prefill = if work.prefill_tokens > 0 { self.prefill_base } else { 0.0 };
-        let micros = decode.max(prefill)
-            + self.decode_per_seq * f64::from(work.decoded)
-            + self.decode_per_context_token * work.context_tokens as f64
-            + self.prefill_per_token * f64::from(work.prefill_tokens)
-            + self.prefill_quadratic * work.prefill_squares as f64;
-        // At least a microsecond, or a profile of zeros would stop the clock.
-        Span::from_micros((libm::rint(micros) as i64).max(1))
-    }
-}
-
-impl Work {
-    fn add(&mut self, sequence: &Sequence) {
-        let (from, to) = (sequence.computed, sequence.computed + sequence.planned);
-        if sequence.planned == 1 && sequence.written > 0 {
-            self.decoded += 1;
-            self.context_tokens += u64::from(to);
-        } else {
-            self.prefill_tokens += sequence.planned;
-            self.prefill_squares += u64::from(to) * u64::from(to) - u64::from(from) * u64::from(from);
-        }
-    }
 }
 
 impl Engine {

@@ -23,6 +23,8 @@ pub(super) enum What {
     Notice(u32),
     /// It goes.
     NodeLost(u32),
+    /// One node of a pool is told that it will go at this time.
+    Taken(u32, Time),
     /// A replica's process dies.
     Crash(u32),
     /// A draining replica is ended whatever it still has.

@@ -11,7 +11,6 @@ use super::setup::span;
 use super::world::{Error, TARGET, World};
 use crate::cold_start::Phase;
 use crate::engine::{Detail, Engine, Outputs};
-use crate::profile::Profile;
 use crate::random::Random;
 
 impl World<'_> {
@@ -172,7 +171,7 @@ impl World<'_> {
         let Some(replica) = self.replicas.get_mut(&number) else { return Ok(()) };
         let factor = if replica.slow { self.setup.fleet.faults.slow_factor } else { 1.0 };
         let engine = if replica.slow {
-            Engine::new(&slowed(&self.setup.profile, factor), Detail::Milestones)?
+            Engine::new(&self.setup.profile.slowed(factor), Detail::Milestones)?
         } else {
             Engine::new(&self.setup.profile, Detail::Milestones)?
         };
@@ -314,6 +313,14 @@ impl World<'_> {
         for node in self.nodes.numbers() {
             self.watch_node(node, self.now);
         }
+        let spot = (0..).zip(&self.setup.fleet.pools).filter(|(_, pool)| pool.spot);
+        for (number, pool) in spot {
+            for at_s in &pool.losses_at_s {
+                let lost = Time::ORIGIN + span(*at_s);
+                let notice = (lost - span(pool.notice_s)).max(Time::ORIGIN);
+                self.agenda.put(notice, What::Taken(number, lost));
+            }
+        }
     }
 
     /// Draws when a spot node that is there from `at` on is taken away.
@@ -328,6 +335,13 @@ impl World<'_> {
         let notice = (lost - span(pool.notice_s)).max(at);
         self.agenda.put(notice, What::Notice(node));
         self.agenda.put(lost, What::NodeLost(node));
+    }
+
+    /// One node of a pool will go; none is there, none goes.
+    pub(super) fn taken(&mut self, pool: u32, lost: Time) -> Result<(), Error> {
+        let Some(node) = self.nodes.fullest(pool as usize) else { return Ok(()) };
+        self.agenda.put(lost, What::NodeLost(node));
+        self.notice(node)
     }
 
     /// A node will go: what is on it drains, and is replaced elsewhere at once.
@@ -347,18 +361,5 @@ impl World<'_> {
             self.gone(number)?;
         }
         self.reconcile()
-    }
-}
-
-/// A profile on which everything takes `factor` times as long.
-fn slowed(profile: &Profile, factor: f64) -> Profile {
-    Profile {
-        decode_base_ms: profile.decode_base_ms * factor,
-        decode_per_seq_ms: profile.decode_per_seq_ms * factor,
-        decode_per_context_token_us: profile.decode_per_context_token_us * factor,
-        prefill_base_ms: profile.prefill_base_ms * factor,
-        prefill_per_token_us: profile.prefill_per_token_us * factor,
-        prefill_quadratic_ns: profile.prefill_quadratic_ns * factor,
-        ..profile.clone()
     }
 }

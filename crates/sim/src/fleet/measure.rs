@@ -141,10 +141,10 @@ impl Measures {
         self.counted = (now, requests);
     }
 
-    pub(super) fn arrived(&mut self, now: Time) {
+    pub(super) fn arrived(&mut self, now: Time, work_s: f64) {
         self.requests += 1;
         self.last_arrival = now;
-        self.timeline.arrived(now);
+        self.timeline.arrived(now, work_s);
     }
 
     pub(super) fn first_token(&mut self, now: Time, arrived: Time) {

@@ -176,6 +176,12 @@ impl Nodes {
         self.nodes.get(&number).map(|node| &self.pools[node.pool])
     }
 
+    /// The node of a pool with the fewest free GPUs that stays.
+    pub(super) fn fullest(&self, pool: usize) -> Option<u32> {
+        let stays = self.nodes.iter().filter(|(_, node)| node.pool == pool && node.ready && !node.doomed);
+        stays.min_by_key(|(number, node)| (node.free, **number)).map(|(number, _)| *number)
+    }
+
     /// Nodes there are, by number.
     pub(super) fn numbers(&self) -> Vec<u32> {
         self.nodes.keys().copied().collect()

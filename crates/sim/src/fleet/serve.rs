@@ -20,7 +20,8 @@ impl World<'_> {
     /// A request comes.
     pub(super) fn arrive(&mut self, request: TraceRequest) {
         self.measures.events += 1;
-        self.measures.arrived(self.now);
+        let work_s = self.setup.profile.work_s(request.prompt_tokens, request.output_tokens);
+        self.measures.arrived(self.now, work_s);
         self.arrived.requests += 1;
         self.arrived.prompt_tokens += u64::from(request.prompt_tokens);
         let prompt_tokens = request.prompt_tokens;

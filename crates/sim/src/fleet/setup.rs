@@ -92,6 +92,8 @@ pub struct Pool {
     pub spot: bool,
     /// For spot: times a node is taken away, an hour.
     pub losses_per_hour: f64,
+    /// For spot: at each of these seconds one node is taken away, the one with the fewest free GPUs.
+    pub losses_at_s: Vec<f64>,
     /// For spot: how long before it is told.
     pub notice_s: f64,
 }
@@ -108,6 +110,7 @@ impl Default for Pool {
             loads_at_full_speed: 8,
             spot: false,
             losses_per_hour: 0.0,
+            losses_at_s: Vec::new(),
             // What AWS gives; GCP and Azure give 30 s.
             notice_s: 120.0,
         }
@@ -124,6 +127,10 @@ pub struct Faults {
     pub slow_share: f64,
     /// How many times as long everything takes there.
     pub slow_factor: f64,
+    /// From this second on no engine can be scraped,
+    pub no_metrics_from_s: f64,
+    /// for so long; 0 for never. The gateway's own demand is still known.
+    pub no_metrics_for_s: f64,
 }
 
 impl Default for Fleet {
@@ -134,6 +141,9 @@ impl Default for Fleet {
 
 /// Replicas at the most: the router's own tests hold 500 endpoints, and a journal line names no more.
 pub const REPLICAS_MAX: u32 = 4_096;
+
+/// Losses at set times of one pool at the most: the agenda holds them all from the beginning.
+const LOSSES_MAX: f64 = 1_000.0;
 
 /// Pools at the most: nobody has more kinds of GPU nodes in one cluster.
 pub const POOLS_MAX: usize = 32;
@@ -186,7 +196,13 @@ impl Setup {
         within("crashes_per_hour", faults.crashes_per_hour, 3_600.0, "between 0 and 3,600")?;
         within("slow_share", faults.slow_share, 1.0, "between 0 and 1")?;
         within("slow_factor", faults.slow_factor, 1_000.0, "between 0 and 1,000")?;
+        within("no_metrics_from_s", faults.no_metrics_from_s, 52.0 * WEEK, "between 0 and a year")?;
+        within("no_metrics_for_s", faults.no_metrics_for_s, 52.0 * WEEK, "between 0 and a year")?;
         for pool in &self.fleet.pools {
+            within("number of losses_at_s", pool.losses_at_s.len() as f64, LOSSES_MAX, "at most 1,000")?;
+            for at_s in &pool.losses_at_s {
+                within("losses_at_s", *at_s, 52.0 * WEEK, "between 0 and a year")?;
+            }
             within("gpus_per_node", f64::from(pool.gpus_per_node), 1_024.0, "at most 1,024")?;
             within("nodes_max", f64::from(pool.nodes_max), 65_536.0, "at most 65,536")?;
             within("nodes_min", f64::from(pool.nodes_min), f64::from(pool.nodes_max), "at most nodes_max")?;

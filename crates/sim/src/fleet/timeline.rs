@@ -18,6 +18,8 @@ const BUCKETS: usize = 41;
 pub struct Bin {
     /// Requests that arrived.
     pub arrived: u32,
+    /// Their work in seconds of one replica: [`crate::Profile::work_s`].
+    pub work_s: f64,
     /// First tokens.
     pub first_tokens: u32,
     /// Of the requests that arrived here, those that missed the objective.
@@ -38,6 +40,7 @@ impl Default for Bin {
     fn default() -> Self {
         Bin {
             arrived: 0,
+            work_s: 0.0,
             first_tokens: 0,
             missed: 0,
             wanted: 0,
@@ -67,6 +70,7 @@ impl Bin {
 
     fn join(&mut self, later: &Bin) {
         self.arrived += later.arrived;
+        self.work_s += later.work_s;
         self.first_tokens += later.first_tokens;
         self.missed += later.missed;
         self.wanted = self.wanted.max(later.wanted);
@@ -130,8 +134,10 @@ impl Timeline {
         &mut self.bins[place]
     }
 
-    pub(super) fn arrived(&mut self, at: Time) {
-        self.at(at).arrived += 1;
+    pub(super) fn arrived(&mut self, at: Time, work_s: f64) {
+        let bin = self.at(at);
+        bin.arrived += 1;
+        bin.work_s += work_s;
     }
 
     pub(super) fn missed(&mut self, arrived: Time) {
@@ -164,7 +170,7 @@ mod tests {
         let mut timeline = Timeline::default();
         for minute in 0..7 * 24 * 60 {
             let at = Time::from_secs(minute * 60);
-            timeline.arrived(at);
+            timeline.arrived(at, 0.5);
             timeline.first_token(at, Span::from_micros(1_500_000));
         }
         assert!(timeline.bins.len() <= BINS_MAX);
@@ -178,7 +184,7 @@ mod tests {
     fn a_level_lasts_until_the_next() {
         let mut timeline = Timeline::default();
         timeline.levels(Time::from_secs(1), Levels { wanted: 3, ready: 2, ..Levels::default() });
-        timeline.arrived(Time::from_secs(9));
+        timeline.arrived(Time::from_secs(9), 0.0);
         assert_eq!((timeline.bins[9].wanted, timeline.bins[9].ready), (3, 2));
         assert_eq!(timeline.bins[0].wanted, 0);
     }

@@ -191,6 +191,7 @@ impl<'s> World<'s> {
             What::Node(node) => self.node_there(node)?,
             What::Notice(node) => self.notice(node)?,
             What::NodeLost(node) => self.node_lost(node)?,
+            What::Taken(pool, lost) => self.taken(pool, lost)?,
             What::Crash(replica) => self.crash(replica)?,
             What::DrainOver(replica) => self.drain_over(replica)?,
             What::Route => {

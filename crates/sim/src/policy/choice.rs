@@ -132,11 +132,12 @@ impl Choice {
         Ok(match *self {
             Choice::Keda => {
                 let (target, manifests) = needed()?;
-                Box::new(Keda::stack(target, manifests, 0)?)
+                Box::new(Keda::stack(target, manifests, 0)?.in_a_world_of(&setup.fleet.faults))
             }
             Choice::Live => {
                 let (target, manifests) = needed()?;
-                Box::new(Keda::live(target, manifests, 0)?.with_blocks_of(setup.profile.block_tokens))
+                let live = Keda::live(target, manifests, 0)?.in_a_world_of(&setup.fleet.faults);
+                Box::new(live.with_blocks_of(setup.profile.block_tokens))
             }
             Choice::Slo => Box::new(slo_policy(setup, rules, bounds)?),
             Choice::Fixed(replicas) => Box::new(Fixed::new(replicas)),
@@ -161,7 +162,7 @@ fn slo_policy(
         None => slo::without_manifest(objective, bounds)?,
     };
     let policy = policy.ok_or_else(|| Error::NoManifest { policy: "slo".to_owned() })?;
-    Ok(policy.with_blocks_of(setup.profile.block_tokens))
+    Ok(policy.with_blocks_of(setup.profile.block_tokens).in_a_world_of(&setup.fleet.faults))
 }
 
 impl fmt::Display for Choice {

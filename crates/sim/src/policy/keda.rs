@@ -29,6 +29,7 @@ use tidegate_manifest::{Manifests, Target};
 use super::loads::Loads;
 use super::sources::Sources;
 use super::{Error, Policy, Seen, Wanted, next_of};
+use crate::fleet::Faults;
 
 /// When signals are read and decisions made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,8 @@ pub struct Keda {
     scrape_at: Time,
     decide_at: Time,
     fleet: Option<Fleet>,
+    /// No scrape succeeds from the first instant until before the second.
+    deaf: Option<(Time, Time)>,
     actions: Vec<Action>,
 }
 
@@ -150,6 +153,7 @@ impl Keda {
             scrape_at: Time::ORIGIN,
             decide_at: Time::ORIGIN,
             fleet: None,
+            deaf: None,
             actions: Vec::new(),
         })
     }
@@ -165,6 +169,14 @@ impl Keda {
     #[must_use]
     pub fn recorded(self, recorder: Box<dyn Recorder>) -> Keda {
         Keda { recorder: Some(recorder), ..self }
+    }
+
+    /// The same in a world of these faults: while it lasts, what cannot be scraped is not.
+    #[must_use]
+    pub fn in_a_world_of(self, faults: &Faults) -> Keda {
+        let at = |seconds: f64| Time::try_from_secs_f64(seconds).unwrap_or(Time::ORIGIN);
+        let (from_s, for_s) = (faults.no_metrics_from_s, faults.no_metrics_for_s);
+        Keda { deaf: (for_s > 0.0).then(|| (at(from_s), at(from_s + for_s))), ..self }
     }
 
     fn step(&mut self, now: Time, event: &Event) -> Result<(), Error> {
@@ -221,7 +233,8 @@ impl Policy for Keda {
     fn look(&mut self, now: Time, seen: &Seen<'_>) -> Result<Option<Wanted>, Error> {
         let edge = self.beat.edges && now < self.next_look();
         if now >= self.scrape_at {
-            self.sources.scrape(now, seen.replicas);
+            let deaf = self.deaf.is_some_and(|(from, until)| from <= now && now < until);
+            self.sources.scrape(now, seen.replicas, deaf);
             self.scrape_at = next_of(now, self.beat.scrape);
         }
         if now < self.decide_at && !edge {

@@ -91,8 +91,8 @@ impl Sources {
         }
     }
 
-    /// Prometheus scrapes every replica that is ready.
-    pub(super) fn scrape(&mut self, now: Time, replicas: &[ReplicaSeen<'_>]) {
+    /// Prometheus scrapes every replica that is ready; `deaf`, it gets no answer.
+    pub(super) fn scrape(&mut self, now: Time, replicas: &[ReplicaSeen<'_>], deaf: bool) {
         // Nobody asks for a series: nothing need be kept.
         if self.sources.iter().all(|(_, source)| !matches!(source, Source::Query(_))) {
             return;
@@ -103,6 +103,10 @@ impl Sources {
             gone.remove(&replica.number);
             self.known.insert(replica.number);
             self.store.add(&name, None, &[("pod", &name), ("instance", &name)]);
+            if deaf {
+                self.store.failed(&name, now);
+                continue;
+            }
             self.page.write(replica, &self.labels, &mut self.text);
             let mut samples: Vec<Sample<'_>> = Vec::new();
             match read(&self.text, Format::Text, |_| Some(()), |(), sample| samples.push(sample)) {

@@ -2,18 +2,22 @@
 //!
 //! Three forms are known, and told apart by their first line: the Azure LLM traces (CSV with
 //! `ContextTokens`), Mooncake (JSON lines with `input_length`) and BurstGPT (CSV with `Request tokens`).
-//! ServeGen's tables hold no requests but laws; [`ServeGen`] draws requests of them.
+//! ServeGen's tables hold no requests but laws; [`ServeGen`] draws requests of them, and [`Synth`] of a shape and a
+//! seed.
 
 mod instant;
 mod part;
+pub mod plan;
 mod scaled;
 mod servegen;
 mod spread;
+mod synth;
 
 pub use part::Stretch;
 pub use scaled::{BadFactor, Scaled};
 pub use servegen::{Lengths, Part, ServeGen};
 pub use spread::Spread;
+pub use synth::{BadSynth, SHAPES, Synth};
 
 use std::io::{self, BufRead};
 
@@ -22,6 +26,8 @@ use tidegate_core::time::{Span, Time};
 
 /// A line longer than this is no request: Mooncake's longest has some 250 hashes of 8 digits, 2.5 KB.
 const LINE_BYTES_MAX: u64 = 256 * 1024;
+/// No request for longer than this is a slip in a date: the published traces are silent for hours at most.
+const GAP_MAX: Span = Span::from_secs(31 * 86_400);
 
 /// One request of a trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,6 +150,14 @@ impl<R: BufRead> Trace<R> {
                     what: "earlier than the line before it; sort the file by time".to_owned(),
                 });
             }
+            if request.at.as_micros() - self.last.as_micros() > GAP_MAX.as_micros() {
+                let days = (request.at.as_micros() - self.last.as_micros()) / 86_400_000_000;
+                let what = format!(
+                    "{days} days after the request before it; more than 31 are taken for a slip in the date: \
+                     mend it, or cut the trace there"
+                );
+                return Err(Error::Line { line: self.line, what });
+            }
             self.last = request.at;
             return Ok(Some(request));
         }
@@ -174,7 +188,16 @@ pub fn demo_trace() -> Result<Vec<TraceRequest>, Error> {
 fn read_line(reader: &mut impl BufRead, line: u64) -> Result<Option<String>, Error> {
     let mut text = String::new();
     let mut limited = io::Read::take(reader, LINE_BYTES_MAX);
-    let read = limited.read_line(&mut text).map_err(|source| Error::Read { line, source })?;
+    let read = limited.read_line(&mut text).map_err(|source| match source.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            let what = "the compressed file ends in the middle of it; fetch the file again".to_owned();
+            Error::Line { line, what }
+        }
+        io::ErrorKind::InvalidData => {
+            Error::Line { line, what: format!("not text, or damaged: {source}; fetch the file again") }
+        }
+        _ => Error::Read { line, source },
+    })?;
     if read as u64 == LINE_BYTES_MAX && !text.ends_with('\n') {
         return Err(Error::Line { line, what: format!("longer than {LINE_BYTES_MAX} bytes") });
     }

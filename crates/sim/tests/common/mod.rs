@@ -21,5 +21,6 @@ pub(crate) fn plain() -> Profile {
         max_model_len: 16_000,
         prefix_caching: true,
         cold_start: ColdStart::NONE,
+        table: None,
     }
 }

@@ -13,6 +13,7 @@
 //! - `t` is an instant (`90`, `90s`, `2m30s`) or a range with a step, of which every tick must agree.
 //! - `target`, `spec`, `ready`, `starting`, `status`, `created`, `last_active` are what `decide` takes.
 //!   Left empty, `spec` is the last decision and all replicas are ready.
+//! - `work.arrived` and the like are fields of `decide`'s `work`; each row stands for itself.
 //! - Any other column is a signal: a number, `absent`, `error: text`, `stale 45s`, `[1, 2]`, `7 active`,
 //!   or `(none)` for no reading. Left empty, it is as in the row above.
 //! - Columns that begin with `→` are expected: `replicas`, `rule`, and `because`, a part of any step's

@@ -9,6 +9,9 @@ use tidegate_manifest::{Severity, Source, load, lower};
 use super::Failure;
 use super::table::{Part, Timeline, parts, seconds, ticks};
 
+/// Columns of what policy `slo` is told: an object of its own in an observation.
+const WORK: &str = "work.";
+
 const OWN_COLUMNS: &[&str] = &["spec", "ready", "starting", "status"];
 
 /// What a scenario went through.
@@ -115,6 +118,8 @@ fn observation<'a>(
                 let at = seconds(cell).ok_or_else(|| fail(format!("{column}: {cell:?} is no time")))?;
                 observation[column] = at.into();
             }
+        } else if column.starts_with(WORK) {
+            continue;
         } else if column == "target" {
             observation["target"] = cell.into();
         } else if !cell.is_empty() {
@@ -122,6 +127,13 @@ fn observation<'a>(
                 column,
                 reading(cell).ok_or_else(|| fail(format!("{column}: {cell:?} is no reading")))?,
             );
+        }
+    }
+    for (column, cell) in row.iter().filter(|(_, cell)| !cell.is_empty()) {
+        if let Some(field) = column.strip_prefix(WORK) {
+            let value = cell.parse::<f64>().map_err(|_| fail(format!("{column}: {cell:?} is no number")))?;
+            let whole = value.fract() == 0.0 && field != "over_s" && field != "itl_s";
+            observation["work"][field] = if whole { json!(value as u64) } else { json!(value) };
         }
     }
     let read = standing.iter().filter(|(_, value)| *value != "(none)");

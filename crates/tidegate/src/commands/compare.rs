@@ -13,11 +13,12 @@ use tidegate_report::number::{count, seconds, share};
 use tidegate_report::table::{Align, Table};
 use tidegate_sim::fleet::Outcome;
 use tidegate_sim::policy::Choice;
+use tidegate_sim::recorded::Totals;
 use tidegate_sim::score::{self, Bounds, Estimate, estimate};
 use tidegate_sim::trace;
 
 use super::simulate::input::{self, Requests, Rules};
-use super::simulate::{What, above_zero, page, play, show};
+use super::simulate::{What, above_zero, page, past, play, show};
 use crate::args::TextOrJson;
 use crate::output;
 
@@ -100,6 +101,9 @@ struct Compared {
     attainment: f64,
     policies: Vec<Row>,
     bounds: Option<Bounds>,
+    /// What the policy did that was in force; with --from-journal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorded: Option<Totals>,
 }
 
 /// Simulates all of them.
@@ -130,9 +134,10 @@ pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode> {
     let bounds = if args.bounds { Some(bounds(args)?) } else { None };
     let policies = all.iter().map(|runs| row(runs, &all[0], bounds.as_ref(), args.attainment)).collect();
     let (scale, slo_ttft_s) = (args.what.scale, args.what.slo_ttft_s);
-    let compared = Compared { scale, slo_ttft_s, attainment: args.attainment, policies, bounds };
+    let setup = input::setup(&args.what, input::rules(&args.what)?.as_ref())?;
+    let recorded = past::totals(&args.what, &setup.profile)?;
+    let compared = Compared { scale, slo_ttft_s, attainment: args.attainment, policies, bounds, recorded };
     if let Some(directory) = &args.out {
-        let setup = input::setup(&args.what, input::rules(&args.what)?.as_ref())?;
         fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let path = directory.join("index.html");
         let html = page::html(&args.what, &setup, &firsts);
@@ -144,7 +149,12 @@ pub(crate) fn run(args: &CompareArgs) -> Result<ExitCode> {
             serde_json::to_writer_pretty(&mut out, &compared)?;
             writeln!(out)?;
         }
-        TextOrJson::Text => out.write_all(text(&compared).as_bytes())?,
+        TextOrJson::Text => {
+            out.write_all(text(&compared).as_bytes())?;
+            if let Some(recorded) = &compared.recorded {
+                writeln!(out, "{}", past::line(recorded, setup.profile.gpus))?;
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

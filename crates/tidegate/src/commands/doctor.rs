@@ -1,4 +1,6 @@
-//! `tidegate doctor`: the known failures of a running fleet, and of the files it runs.
+//! `tidegate doctor`: the known failures of a running fleet, of a cluster, and of the files they run.
+
+mod cluster;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -16,12 +18,17 @@ use tidegate_doctor::{Evidence, Finding, RULES, examine};
 use tidegate_manifest::{Severity, lint, load};
 
 use super::admin::{Admin, AdminArgs, Answer};
+use super::migrate::ClusterArgs;
 use crate::args::{Deny, TextOrJson};
 use crate::files;
 
 /// Looks for the known failures of a running fleet: targets that cannot run, starts that are stuck, signals that
 /// are not to be trusted, requests that wait for nothing. Each has its evidence and what mends it. With `-f` also
 /// what `lint` finds in the files.
+///
+/// With `--cluster`, a kubeconfig, a context or a namespace it looks at a Kubernetes cluster instead: what lint finds in
+/// the objects as they are, pods that wait and why, two owners, quotas, probes, triggers without data, full node pools.
+/// It only reads.
 ///
 /// Ends with 0 when there is no error, with 1 when there is one or nobody answers.
 #[derive(Debug, Args)]
@@ -32,6 +39,11 @@ pub(crate) struct DoctorArgs {
     file: Vec<PathBuf>,
     #[command(flatten)]
     admin: AdminArgs,
+    /// Look at the cluster of the current context.
+    #[arg(long)]
+    cluster: bool,
+    #[command(flatten)]
+    of: ClusterArgs,
     /// Count warnings as errors in the exit code.
     #[arg(long, value_enum)]
     deny: Option<Deny>,
@@ -72,6 +84,32 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
         [] => Vec::new(),
         paths => lint::lint(&load(&files::manifests(paths)?)),
     };
+    let clustered = args.cluster
+        || args.of.kubeconfig.is_some()
+        || args.of.context.is_some()
+        || args.of.namespace.is_some();
+    let Examined { live, targets } = if clustered { cluster::look(&args.of)? } else { running(args)? };
+    let report = Report { live, files };
+    match args.format {
+        TextOrJson::Json => {
+            serde_json::to_writer_pretty(&mut out, &report)?;
+            writeln!(out)?;
+        }
+        TextOrJson::Text => out.write_all(text(&report, targets).as_bytes())?,
+    }
+    let [errors, warnings, _] = report.count();
+    let bad = errors > 0 || (args.deny == Some(Deny::Warnings) && warnings > 0);
+    Ok(if bad { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// What a look has found, and at how many targets.
+struct Examined {
+    live: Vec<Finding>,
+    targets: usize,
+}
+
+/// The Tidegate that runs here.
+fn running(args: &DoctorArgs) -> Result<Examined> {
     let admin = Admin::new(&args.admin)?;
     let fleet: Fleet = match admin.get("/api/fleet") {
         Answer::Found(body) => serde_json::from_slice(&body).context("no answer this version can read")?,
@@ -83,17 +121,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
             );
         }
     };
-    let report = Report { live: examine(&evidence(&fleet)), files };
-    match args.format {
-        TextOrJson::Json => {
-            serde_json::to_writer_pretty(&mut out, &report)?;
-            writeln!(out)?;
-        }
-        TextOrJson::Text => out.write_all(text(&report, fleet.targets.len()).as_bytes())?,
-    }
-    let [errors, warnings, _] = report.count();
-    let bad = errors > 0 || (args.deny == Some(Deny::Warnings) && warnings > 0);
-    Ok(if bad { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    Ok(Examined { live: examine(&evidence(&fleet)), targets: fleet.targets.len() })
 }
 
 fn text(report: &Report, targets: usize) -> String {
@@ -140,6 +168,7 @@ fn evidence(fleet: &Fleet) -> Evidence {
         remarks: errors.map(|note| note.text.clone()).collect(),
         versions: Some((fleet.version.clone(), env!("CARGO_PKG_VERSION").to_owned())),
         machine,
+        cluster: None,
     }
 }
 

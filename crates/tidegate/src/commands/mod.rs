@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod engine;
 mod lint;
 pub(crate) mod load;
+pub(crate) mod migrate;
 pub(crate) mod operator;
 mod replay;
 pub(crate) mod simulate;
@@ -28,6 +29,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Up(args) => crate::up::run(&args),
         Command::Operator(args) => operator::run(&args),
+        Command::Adopt(args) => migrate::adopt(&args),
+        Command::Release(args) => migrate::release(&args),
         Command::Engine(args) => engine::run(args),
         Command::Load(args) => load::run(&args),
         Command::Why(args) => why::run(&args),

@@ -5,6 +5,7 @@
 
 mod metrics;
 mod show;
+mod webhook;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -63,6 +64,8 @@ pub(crate) struct OperatorArgs {
     /// scrapes of the pods itself. The annotation tidegate.dev/prometheus of an object goes before it.
     #[arg(long, value_enum, default_value_t = Prometheus::Remote, value_name = "WHERE")]
     prometheus: Prometheus,
+    #[command(flatten)]
+    webhook: webhook::WebhookArgs,
     /// Write a journal of every event and decision into this directory.
     #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
@@ -116,14 +119,14 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
                 .collect(),
             selector: args.watch_label_selector.clone().filter(|text| !text.is_empty()),
         },
-        namespace,
+        namespace: namespace.clone(),
         shard: args.shard.clone(),
         me: tidegate_kube::lease::identity(&host),
         audience: Box::new(show::Told::new(board, counts)),
         recorder: args.journal.as_deref().map(journal).transpose()?,
         queries: args.prometheus.into(),
         kept: Arc::clone(&kept),
-        connection,
+        connection: connection.clone(),
         clock,
     };
     {
@@ -132,6 +135,7 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
         out.flush()?;
     }
     let stop = CancellationToken::new();
+    let webhook = args.webhook.start(connection.client, namespace, &stop).await?;
     let ending = stop.clone();
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -143,7 +147,12 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
         output::note("stopping: what is under way may land, then the lease is given up");
         ending.cancel();
     });
-    drive::run(config, stop).await?;
+    let outcome = drive::run(config, stop.clone()).await;
+    stop.cancel();
+    if let Some(webhook) = webhook {
+        webhook.ended().await;
+    }
+    outcome?;
     admin.stop().await;
     Ok(ExitCode::SUCCESS)
 }

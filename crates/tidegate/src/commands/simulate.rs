@@ -2,17 +2,18 @@
 
 pub(crate) mod input;
 pub(crate) mod page;
+pub(crate) mod past;
 pub(crate) mod show;
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use tidegate_sim::fleet::{self, Outcome, Setup};
+use tidegate_sim::fleet::{self, Little, Outcome, Setup};
 use tidegate_sim::policy::Choice;
 
 use crate::args::TextOrJson;
@@ -52,9 +53,23 @@ pub(crate) struct What {
     #[arg(long, value_name = "NAME")]
     pub(crate) target: Option<String>,
     /// A trace: Azure LLM CSV, Mooncake JSON lines, BurstGPT CSV; each also gzipped. Or a directory with
-    /// ServeGen's tables (*_clients.csv, *_input_tokens_pdf.csv, *_output_tokens_pdf.csv).
-    #[arg(long, value_name = "FILE|DIR")]
-    pub(crate) trace: PathBuf,
+    /// ServeGen's tables (*_clients.csv, *_input_tokens_pdf.csv, *_output_tokens_pdf.csv). Or requests drawn
+    /// from the seed: synth:SHAPE with settings behind commas, as in synth:daily,rate=2,high=10,for=48h; shapes
+    /// are steady, step, ramp, spike, silence, daily, bursts, and plan with the points of `load --plan`.
+    #[arg(
+        long,
+        value_name = "FILE|DIR|synth:SHAPE",
+        required_unless_present = "from_journal",
+        conflicts_with = "from_journal"
+    )]
+    pub(crate) trace: Option<PathBuf>,
+    /// Instead of a trace what really happened, from a journal that `up` or a simulation wrote: its demand, its
+    /// replicas at the beginning, its starts as measured.
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) from_journal: Option<PathBuf>,
+    /// The journal once it is read, for all runs.
+    #[arg(skip)]
+    pub(crate) past: past::Kept,
     /// Begin at this second of the trace.
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = not_negative)]
     pub(crate) from_s: f64,
@@ -64,7 +79,8 @@ pub(crate) struct What {
     /// So many times the trace's requests, in the same shape.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = above_zero)]
     pub(crate) scale: f64,
-    /// The engine's timing: a name such as h100-llama-3.1-8b, or a JSON file.
+    /// The engine's timing: a name such as h100-llama-3.1-8b, or a JSON file with the numbers of the formula or
+    /// a table of measured points.
     #[arg(long, value_name = "NAME|FILE", default_value = "h100-llama-3.1-8b")]
     pub(crate) profile: String,
     /// How long a replica's start takes, instead of what the profile says.
@@ -94,7 +110,7 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<ExitCode> {
     let journal = args.out.as_ref().map(|out| out.join("journal"));
     let mut policy = match (&journal, &rules) {
         (Some(directory), Some(rules)) if matches!(args.policy, Choice::Keda | Choice::Live) => {
-            rules.recorded(args.policy, directory)?
+            rules.recorded(args.policy, &setup, directory)?
         }
         _ => args.policy.policy(&setup, rules.as_ref().map(Rules::of_target))?,
     };
@@ -108,15 +124,38 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<ExitCode> {
         let html = page::html(&args.what, &setup, std::slice::from_ref(&outcome));
         fs::write(&path, html).with_context(|| format!("cannot write {}", path.display()))?;
     }
+    let recorded = past::totals(&args.what, &setup.profile)?;
     let mut out = io::stdout().lock();
     match args.format {
         TextOrJson::Json => {
-            serde_json::to_writer_pretty(&mut out, &show::json(&outcome, wall_s)?)?;
+            let mut value = show::json(&outcome, wall_s)?;
+            if let Some(recorded) = &recorded {
+                value["recorded"] = serde_json::to_value(recorded)?;
+            }
+            serde_json::to_writer_pretty(&mut out, &value)?;
             writeln!(out)?;
         }
-        TextOrJson::Text => out.write_all(show::table(&[(outcome, wall_s)]).as_bytes())?,
+        TextOrJson::Text => {
+            out.write_all(show::table(&[(outcome, wall_s)]).as_bytes())?;
+            if let Some(recorded) = &recorded {
+                writeln!(out, "{}", past::line(recorded, setup.profile.gpus))?;
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl What {
+    /// What is played, in a few words.
+    pub(crate) fn name(&self) -> String {
+        let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        match (&self.trace, &self.from_journal) {
+            (Some(trace), _) if input::synthetic(trace).is_some() => trace.to_string_lossy().into_owned(),
+            (Some(trace), _) => last(trace).unwrap_or_default(),
+            (None, Some(journal)) => format!("journal {}", journal.display()),
+            (None, None) => String::new(),
+        }
+    }
 }
 
 /// One run, with its progress; and how long it took.
@@ -130,8 +169,14 @@ pub(crate) fn play(
     let bar = show::Bar::new(&policy.name(), requests.length());
     let read = requests.read();
     let outcome = fleet::run(setup, requests, policy, &mut |progress| bar.update(progress, &read))
-        .with_context(|| format!("cannot simulate {}", what.trace.display()))?;
+        .with_context(|| format!("cannot simulate {}", what.name()))?;
     bar.clear();
+    if !outcome.little.holds() {
+        let Little { area_s, sojourn_s } = outcome.little;
+        bail!(
+            "the run broke Little's law ({area_s} against {sojourn_s} s): its figures are wrong; please report it"
+        );
+    }
     Ok((outcome, began.elapsed().as_secs_f64()))
 }
 

@@ -24,7 +24,8 @@ use crate::output;
 /// Tidegate that runs; where none answers, or its memory is too short, reads the journal.
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
-    /// `namespace/name` of a ScaledObject; the name alone where it is the only one.
+    /// `namespace/name` of a ScaledObject, `namespace/scaledjob/name`, `namespace/hpa/name`; the name alone where it
+    /// is the only one.
     #[arg(value_name = "TARGET")]
     target: String,
     /// At another time: `14:05`, `2026-03-01T14:05:30`, `10m` (ago), or Unix seconds.
@@ -67,7 +68,9 @@ fn answer(args: &WhyArgs, at: Option<f64>) -> Result<(Why, Option<String>)> {
         }
     };
     let query = at.map(|at| format!("?at={at}")).unwrap_or_default();
-    match admin.get(&format!("/api/why/{target}{query}")) {
+    // On a cluster a ScaledJob is `namespace/scaledjob/name`: one name to the page, whatever is in it.
+    let (namespace, name) = target.split_once('/').unwrap_or(("default", &target));
+    match admin.get(&format!("/api/why/{namespace}/{}{query}", name.replace('/', "%2F"))) {
         Answer::Found(body) => {
             Ok((serde_json::from_slice(&body).context("no answer this version can read")?, None))
         }

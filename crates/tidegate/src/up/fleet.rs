@@ -14,6 +14,7 @@ use tidegate_core::route::Demand;
 use tidegate_core::scale::decision::Decision;
 use tidegate_core::scale::spec::Signal;
 use tidegate_core::scale::{Action, Event, Fleet, Pod, Reading, Requests, Spec, State};
+use tidegate_core::time::Time;
 use tidegate_dashboard::Board;
 use tidegate_dashboard::model::Severity;
 use tidegate_decide::Control;
@@ -22,6 +23,7 @@ use tidegate_journal::Journal;
 use tidegate_local::Machine;
 use tidegate_local::status::Status;
 use tidegate_signals::process::Usage;
+use tidegate_signals::work::Work;
 use tidegate_signals::{Asker, Context, Kept, Pushed, Queries, Shared, Sources};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -77,6 +79,10 @@ pub(crate) struct Entry {
     /// What one replica asks for, and the replicas last told to the scale machine.
     pub(crate) requests: Requests,
     pub(crate) pods: Vec<Pod>,
+    /// What its engines did when it was last looked at.
+    pub(crate) work: Work,
+    /// When its last start that was told of began.
+    pub(crate) start_told: Option<Time>,
     /// Tells of news; it ends with the entry or its sources.
     news: Option<Abort>,
 }
@@ -243,6 +249,7 @@ impl Loop {
     fn tick(&mut self) -> io::Result<()> {
         let names: Vec<Arc<str>> = self.entries.keys().cloned().collect();
         for name in names {
+            self.tell_work(&name)?;
             if !self.ask(&name) {
                 self.decide(&name)?;
             }
@@ -433,6 +440,8 @@ impl Loop {
                         trust: Trust::default(),
                         requests,
                         pods: Vec::new(),
+                        work: Work::default(),
+                        start_told: None,
                         news,
                     };
                     self.entries.insert(Arc::clone(name), entry);

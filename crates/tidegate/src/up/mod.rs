@@ -22,6 +22,7 @@ mod traffic;
 mod trust;
 mod usage;
 mod watch;
+mod work;
 mod world;
 
 use std::collections::BTreeMap;

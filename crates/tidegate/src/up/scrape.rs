@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidegate_core::route::{EndpointId, EngineLoad};
 use tidegate_gateway::Gateway;
 use tidegate_local::Unit;
+use tidegate_metrics::sample::EngineSample;
 use tidegate_signals::scrape::{Pace, Replica};
 use tidegate_signals::{Clock, Scraper, Series};
 
@@ -19,8 +20,8 @@ pub(crate) struct Scrapes {
 struct Known {
     /// What is to be known of a target's replicas to ask them.
     targets: BTreeMap<Arc<str>, (Unit, Option<Arc<Series>>)>,
-    /// By replica: where it is in the gateway, and its share of KV cache in use.
-    replicas: BTreeMap<Arc<str>, (EndpointId, Option<f64>)>,
+    /// By replica: where it is in the gateway, and what it said last.
+    replicas: BTreeMap<Arc<str>, (EndpointId, Option<Arc<EngineSample>>)>,
 }
 
 impl Scrapes {
@@ -33,14 +34,14 @@ impl Scrapes {
             while let Some(scrape) = results.recv().await {
                 let Ok(scraped) = scrape.result else { continue };
                 let mut known = told.known();
-                let Some((endpoint, kv_use)) = known.replicas.get_mut(&scrape.endpoint) else { continue };
-                *kv_use = scraped.sample.kv_use;
+                let Some((endpoint, sample)) = known.replicas.get_mut(&scrape.endpoint) else { continue };
                 let load = EngineLoad {
                     running: whole(scraped.sample.running),
                     waiting: whole(scraped.sample.waiting),
                     kv_use: scraped.sample.kv_use,
                 };
                 let endpoint = *endpoint;
+                *sample = Some(Arc::new(scraped.sample));
                 drop(known);
                 gateway.load(endpoint, load);
             }
@@ -84,7 +85,12 @@ impl Scrapes {
 
     /// Share of a replica's KV cache in use.
     pub(crate) fn kv_use(&self, replica: &str) -> Option<f64> {
-        self.known().replicas.get(replica).and_then(|(_, kv_use)| *kv_use)
+        self.sample(replica).and_then(|sample| sample.kv_use)
+    }
+
+    /// What a replica said last.
+    pub(crate) fn sample(&self, replica: &str) -> Option<Arc<EngineSample>> {
+        self.known().replicas.get(replica).and_then(|(_, sample)| sample.clone())
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 
 use crate::common::{QUEUE, files, project, text, tidegate};
 use serde_json::Value;
@@ -73,6 +74,9 @@ fn a_bad_trace_is_refused_with_its_line() {
         ("2023-11-16 18:15:47,-5,1\n", "line 3", "-5"),
         ("2023-11-16 18:15:47,99999999999,1\n", "line 3", "99999999999"),
         ("2023-11-16 18:15:47,5\n", "line 3", "column 3"),
+        ("2033-11-16 18:15:47,5,1\n", "line 3", "slip in the date"),
+        ("2023-11-16 18:15:47,,1\n", "line 3", "not a number of tokens"),
+        ("\0\u{1}\n", "line 3", "not a time"),
     ];
     for (bad, line, said) in cases {
         let directory = files(&[("trace.csv", &format!("{good}{bad}"))]);
@@ -132,4 +136,70 @@ fn an_example_runs_as_it_stands() {
     let run = tidegate(&["simulate", "-f", text(&manifest), "--trace", text(&trace)], "");
     assert_eq!(run.code, 0, "{}", run.err);
     assert!(run.out.starts_with("policy") && run.out.contains("keda") && run.err.is_empty(), "{}", run.out);
+}
+
+#[test]
+fn a_trace_of_other_columns_or_cut_short_is_refused() {
+    let directory = files(&[("other.csv", "when,in,out\n1,2,3\n")]);
+    let path = directory.path().join("other.csv");
+    let run = tidegate(&["simulate", "--policy", "fixed:1", "--trace", text(&path)], "");
+    assert_eq!(run.code, 1);
+    assert!(run.err.contains("line 1") && run.err.contains("ContextTokens"), "{}", run.err);
+    // A gzip file of which the last bytes are missing: what is whole is played, then it is told where it ends.
+    let mut zip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    zip.write_all(trace().as_bytes()).unwrap();
+    let whole = zip.finish().unwrap();
+    let path = directory.path().join("cut.csv.gz");
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let run = tidegate(&["simulate", "--policy", "fixed:1", "--trace", text(&path)], "");
+    assert_eq!(run.code, 1);
+    assert!(run.err.contains("line ") && run.err.contains("ends in the middle"), "{}", run.err);
+    fs::write(&path, &whole).unwrap();
+    let run = tidegate(&["simulate", "--policy", "fixed:1", "--trace", text(&path)], "");
+    assert_eq!(run.code, 0, "{}", run.err);
+}
+
+#[test]
+fn a_trace_is_drawn_from_a_shape_and_a_seed() {
+    let played = |seed: &str| {
+        let shape = "synth:step,rate=1,high=3,at=1m,for=2m,prompt=200,output=50";
+        let arguments = ["simulate", "--policy", "fixed:1", "--trace", shape, "--seed", seed];
+        let run = tidegate(&[&arguments[..], &["--format", "json"]].concat(), "");
+        assert_eq!(run.code, 0, "{}", run.err);
+        let mut found: Value = serde_json::from_str(&run.out).unwrap();
+        found["wall_s"] = Value::Null;
+        found
+    };
+    let (first, again, other) = (played("1"), played("1"), played("2"));
+    assert_eq!(first, again);
+    assert_ne!(first["ttft_s"], other["ttft_s"]);
+    // 60 + 180 requests, give or take four deviations.
+    assert!((178..302).contains(&first["requests"].as_u64().unwrap()), "{first}");
+    let run = tidegate(&["simulate", "--policy", "fixed:1", "--trace", "synth:wave"], "");
+    assert!(run.code == 1 && run.err.contains("daily"), "{}", run.err);
+}
+
+#[test]
+fn what_a_journal_recorded_is_played_to_other_policies() {
+    let directory = files(&[("chat.yaml", MANIFEST), ("trace.csv", &trace())]);
+    let (manifest, trace) = (directory.path().join("chat.yaml"), directory.path().join("trace.csv"));
+    let out = directory.path().join("out");
+    let arguments = ["simulate", "--policy", "live", "-f", text(&manifest), "--trace", text(&trace)];
+    let run = tidegate(&[&arguments[..], &["--start-s", "5", "--out", text(&out)]].concat(), "");
+    assert_eq!(run.code, 0, "{}", run.err);
+    let journal = out.join("journal");
+    let arguments = ["compare", "-f", text(&manifest), "--from-journal", text(&journal)];
+    let run = tidegate(&[&arguments[..], &["--policy", "live,fixed:4", "--format", "json"]].concat(), "");
+    assert_eq!(run.code, 0, "{}", run.err);
+    let found: Value = serde_json::from_str(&run.out).unwrap();
+    let start_s = found["recorded"]["start_p50_s"].as_f64().unwrap();
+    assert!((4.0..6.5).contains(&start_s), "{found}");
+    let hours = |place: usize| found["policies"][place]["gpu_hours"]["mean"].as_f64().unwrap();
+    let recorded = found["recorded"]["replica_hours"].as_f64().unwrap();
+    assert!((hours(0) / recorded - 1.0).abs() < 0.25, "{} against {recorded}", hours(0));
+    assert!(hours(1) > 1.2 * hours(0), "four all the time cost more");
+    let run = tidegate(&["simulate", "--policy", "fixed:1", "--from-journal", text(&trace)], "");
+    assert!(run.code == 1 && run.err.contains("line 1"), "{}", run.err);
+    let run = tidegate(&["simulate", "--policy", "fixed:1"], "");
+    assert_eq!(run.code, 2, "{}", run.err);
 }

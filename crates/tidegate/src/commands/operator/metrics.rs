@@ -14,7 +14,13 @@ use tidegate_kube::lease::elector::Standing;
 pub(super) struct Counts {
     requests: Arc<Requests>,
     text: Arc<Mutex<String>>,
+    /// Ticks so far, and those of them that came later than [`LATE_S`].
+    ticks: u64,
+    late: u64,
 }
+
+/// A tick that is so late is a tick that was missed: there is one each second.
+const LATE_S: f64 = 1.0;
 
 /// A family of series under one head.
 struct Family<'a> {
@@ -41,7 +47,7 @@ fn escape(text: &str) -> String {
 
 impl Counts {
     pub(super) fn new(requests: Arc<Requests>) -> Self {
-        Counts { requests, text: Arc::default() }
+        Counts { requests, text: Arc::default(), ticks: 0, late: 0 }
     }
 
     pub(super) fn write(&self, out: &mut String) {
@@ -50,11 +56,13 @@ impl Counts {
 
     /// Makes the text anew.
     pub(super) fn look(&mut self, view: &View<'_>) {
+        self.ticks += 1;
+        self.late += u64::from(view.lag_s > LATE_S);
         let mut text = String::new();
         scalers(view, &mut text);
         objects(view, &mut text);
         pods(view, &mut text);
-        ours(view, &self.requests, &mut text);
+        ours(view, self, &mut text);
         *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 }
@@ -116,7 +124,8 @@ fn pods(view: &View<'_>, out: &mut String) {
         for entry in view.entries.values().filter(|entry| entry.key.asks == Asks::ScaledObject) {
             let labels = labels(entry);
             if let Some(value) = value(entry) {
-                family.add(&[(labels[0].0, &labels[0].1), (labels[1].0, &labels[1].1)], value);
+                family
+                    .add(&[(labels[0].0, labels[0].1.as_str()), (labels[1].0, labels[1].1.as_str())], value);
             }
         }
     };
@@ -133,25 +142,30 @@ fn pods(view: &View<'_>, out: &mut String) {
     for entry in view.entries.values() {
         let labels = labels(entry);
         for (phase, span) in entry.starts.last().iter().flat_map(|(_, phases)| phases) {
-            let labels = [(labels[0].0, &*labels[0].1), (labels[1].0, &*labels[1].1), ("phase", *phase)];
+            let labels =
+                [(labels[0].0, labels[0].1.as_str()), (labels[1].0, labels[1].1.as_str()), ("phase", *phase)];
             family.add(&labels, span.as_secs_f64());
         }
     }
 }
 
-fn ours(view: &View<'_>, requests: &Requests, out: &mut String) {
+fn ours(view: &View<'_>, counts: &Counts, out: &mut String) {
+    let requests = &counts.requests;
     let mut one = |name: &'static str, help: &str, value: f64| {
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
     };
     let leads = view.standing == Standing::Leads;
     one("tidegate_leads", "1 where this operator may write", f64::from(u32::from(leads)));
     one("tidegate_decides", "1 where this operator decides", f64::from(u32::from(view.deciding)));
+    one("tidegate_advises", "1 where this operator writes nothing", f64::from(u32::from(view.advise)));
     one("tidegate_targets", "Targets", view.entries.len() as f64);
     let troubled = view.entries.values().filter(|entry| entry.trouble.is_some()).count();
     one("tidegate_targets_in_trouble", "Targets that are not decided, or not written", troubled as f64);
     one("tidegate_writes_waiting", "Writes that wait or are under way", view.waiting as f64);
     one("tidegate_watches_blind", "Watches that cannot see", view.blind.len() as f64);
     one("tidegate_tick_lag_seconds", "How late the last tick was", view.lag_s);
+    one("tidegate_ticks", "Ticks since the start", counts.ticks as f64);
+    one("tidegate_ticks_late", "Ticks that came more than a second late", counts.late as f64);
     one("tidegate_kube_reads", "Requests that read, since the start", requests.reads() as f64);
     one("tidegate_kube_writes", "Requests that write, since the start", requests.writes() as f64);
     one("tidegate_kube_writes_refused", "Writes refused because of --advise", requests.refused() as f64);

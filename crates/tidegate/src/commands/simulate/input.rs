@@ -14,9 +14,11 @@ use tidegate_manifest::{Manifests, Severity, Target, load, lower};
 use tidegate_sim::Profile;
 use tidegate_sim::fleet::{Fleet, Setup};
 use tidegate_sim::policy::{Choice, Keda, Policy};
-use tidegate_sim::trace::{Error, Lengths, Part, Scaled, ServeGen, Spread, Stretch, Trace, TraceRequest};
+use tidegate_sim::trace::{
+    Error, Lengths, Part, Scaled, ServeGen, Spread, Stretch, Synth, Trace, TraceRequest,
+};
 
-use super::What;
+use super::{What, past};
 use crate::files;
 use crate::journals::Directory;
 use crate::output;
@@ -39,12 +41,18 @@ impl Rules {
     }
 
     /// The manifest's rules, with a journal of what they did.
-    pub(crate) fn recorded(&self, choice: Choice, directory: &Path) -> Result<Box<dyn Policy>> {
+    pub(crate) fn recorded(
+        &self,
+        choice: Choice,
+        setup: &Setup,
+        directory: &Path,
+    ) -> Result<Box<dyn Policy>> {
         let journal = Journal::new(Directory::fresh(directory)?, self.hash.clone(), 0);
         let keda = match choice {
             Choice::Live => Keda::live(&self.target, &self.manifests, 0)?,
             _ => Keda::stack(&self.target, &self.manifests, 0)?,
         };
+        let keda = keda.in_a_world_of(&setup.fleet.faults).with_blocks_of(setup.profile.block_tokens);
         Ok(Box::new(keda.recorded(Box::new(journal))))
     }
 }
@@ -88,6 +96,9 @@ pub(crate) fn setup(what: &What, rules: Option<&Rules>) -> Result<Setup> {
     if let Some(Rules { target, .. }) = rules {
         setup.max = target.spec.max;
         setup.initial = target.spec.min;
+    }
+    if let Some(past) = past::of(what, &setup.profile)? {
+        past.apply(&mut setup);
     }
     if let Some(initial) = what.initial {
         setup.initial = initial;
@@ -140,17 +151,28 @@ impl Requests {
     /// Opens the trace; a gzipped one by its first two bytes.
     pub(crate) fn open(what: &What) -> Result<Requests> {
         let read = Arc::new(AtomicU64::new(0));
-        if what.trace.is_dir() {
-            return Ok(Requests { requests: tables(what)?, read, length: None });
-        }
-        let name = || format!("cannot read the trace {}", what.trace.display());
-        let length = fs::metadata(&what.trace).ok().map(|data| data.len());
-        let trace = Trace::open(unzipped(&what.trace, &read).with_context(name)?).with_context(name)?;
-        let coarse = trace.is_coarse();
-        let mut requests: Boxed = Box::new(trace);
-        if coarse {
-            requests = Box::new(Spread::new(requests));
-        }
+        let (mut requests, length): (Boxed, Option<u64>) = match &what.trace {
+            Some(path) if synthetic(path).is_some() => {
+                let text = synthetic(path).unwrap_or_default();
+                (Box::new(Synth::parse(text, what.seed).context("cannot make a trace")?), None)
+            }
+            Some(path) if path.is_dir() => {
+                return Ok(Requests { requests: tables(path, what)?, read, length: None });
+            }
+            Some(path) => {
+                let name = || format!("cannot read the trace {}", path.display());
+                let length = fs::metadata(path).ok().map(|data| data.len());
+                let trace = Trace::open(unzipped(path, &read).with_context(name)?).with_context(name)?;
+                let coarse = trace.is_coarse();
+                let boxed: Boxed = if coarse { Box::new(Spread::new(trace)) } else { Box::new(trace) };
+                (boxed, length)
+            }
+            None => {
+                let past =
+                    past::of(what, &profile(&what.profile)?)?.context("neither a trace nor a journal")?;
+                (Box::new(past.requests()), None)
+            }
+        };
         if what.from_s > 0.0 || what.for_s.is_some() {
             let span = |seconds: f64| Span::try_from_secs_f64(seconds).context("a time is out of range");
             let until = what.for_s.map(|for_s| span(what.from_s + for_s)).transpose()?;
@@ -181,13 +203,18 @@ impl Iterator for Requests {
     }
 }
 
+/// The shape and settings of a trace that is drawn, not read.
+pub(super) fn synthetic(path: &Path) -> Option<&str> {
+    path.to_str()?.strip_prefix("synth:")
+}
+
 /// ServeGen's tables in a directory.
-fn tables(what: &What) -> Result<Boxed> {
-    let name = || format!("cannot read ServeGen's tables in {}", what.trace.display());
+fn tables(directory: &Path, what: &What) -> Result<Boxed> {
+    let name = || format!("cannot read ServeGen's tables in {}", directory.display());
     let unread = Arc::new(AtomicU64::new(0));
     let open = |end: &str| -> Result<Box<dyn BufRead>> {
         let mut found = Vec::new();
-        for entry in fs::read_dir(&what.trace).with_context(name)? {
+        for entry in fs::read_dir(directory).with_context(name)? {
             let path = entry.with_context(name)?.path();
             let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             if file.strip_suffix(".gz").unwrap_or(&file).ends_with(end) {

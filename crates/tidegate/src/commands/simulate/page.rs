@@ -1,18 +1,18 @@
 //! The page of a simulation: figures, charts, every change of the count with its reason.
 
-use tidegate_report::chart::{Axis, Chart, Series, Unit};
 use tidegate_report::number::{count, seconds, share};
 use tidegate_report::page::{Fact, Page};
 use tidegate_report::table::{Align, Table};
-use tidegate_sim::fleet::{Bin, Outcome, Setup};
+use tidegate_sim::fleet::{Outcome, Setup};
+use tidegate_sim::plot;
 
 use super::{What, show};
 
 /// The whole document.
 pub(crate) fn html(what: &What, setup: &Setup, outcomes: &[Outcome]) -> String {
-    let trace = what.trace.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let subtitle = format!(
-        "{trace} × {}, {}, starts of {}, first token within {}, seed {}",
+        "{} × {}, {}, starts of {}, first token within {}, seed {}",
+        what.name(),
         what.scale,
         setup.profile.name,
         seconds(setup.start.total_s()),
@@ -27,11 +27,15 @@ pub(crate) fn html(what: &What, setup: &Setup, outcomes: &[Outcome]) -> String {
     page.table(&show::rows(outcomes.iter()));
     for outcome in outcomes {
         page.heading(&outcome.policy);
-        page.charts(&of_run(outcome));
+        page.charts(&plot::of_run(outcome));
         changes(&mut page, outcome);
     }
-    page.heading("Latencies");
-    page.charts(&latencies(outcomes));
+    page.heading(if outcomes.len() > 1 { "Side by side" } else { "Latencies" });
+    page.charts(&plot::latencies(outcomes));
+    if outcomes.len() > 1 {
+        let runs: Vec<&Outcome> = outcomes.iter().collect();
+        page.charts(&[plot::cost(&runs)]);
+    }
     page.html()
 }
 
@@ -48,60 +52,6 @@ fn facts(outcome: &Outcome) -> Vec<Fact> {
             .noted(format!("{} starts, {} wasted", outcome.starts, outcome.starts_wasted)),
         Fact::new("events", count(outcome.events as f64)).noted(law),
     ]
-}
-
-fn of_run(outcome: &Outcome) -> Vec<Chart> {
-    let timeline = &outcome.timeline;
-    let end_s = outcome.span_s;
-    let time = || Axis::new("time", Unit::Elapsed).until(end_s);
-    let points = |of: &dyn Fn(&Bin) -> f64| -> Vec<(f64, f64)> {
-        let bins = timeline.bins.iter().enumerate();
-        bins.map(|(place, bin)| ((place as i64 * timeline.bin_s) as f64, of(bin))).collect()
-    };
-    let level = |of: fn(&Bin) -> u32| points(&|bin| f64::from(of(bin)));
-    let changes: Vec<(f64, f64, String)> = outcome
-        .changes
-        .iter()
-        .map(|change| {
-            let said = format!("{} → {}  {}", change.from, change.to, change.because);
-            (change.t_s, f64::from(change.to), said)
-        })
-        .collect();
-    vec![
-        Chart::new("Requests at the gateway and at engines", time(), Axis::new("requests", Unit::Count))
-            .with(Series::area("at engines", level(|bin| bin.in_flight)))
-            .with(Series::steps("waiting at the gateway", level(|bin| bin.waiting))),
-        Chart::new(
-            "Replicas; each dot is a change, with its reason",
-            time(),
-            Axis::new("replicas", Unit::Count),
-        )
-        .with(Series::steps("asked for", level(|bin| bin.wanted)))
-        .with(Series::steps("ready", level(|bin| bin.ready)))
-        .with(Series::marks("changes", changes)),
-        Chart::new("Time to first token", time(), Axis::new("seconds", Unit::Seconds).log())
-            .with(Series::line("p95", points(&|bin| bin.ttft_s(0.95).unwrap_or(f64::NAN))))
-            .with(Series::line("p50", points(&|bin| bin.ttft_s(0.5).unwrap_or(f64::NAN)))),
-        Chart::new(
-            "Requests a second, and those that missed the objective",
-            time(),
-            Axis::new("a second", Unit::Count),
-        )
-        .with(Series::line("arrived", points(&|bin| f64::from(bin.arrived) / timeline.bin_s as f64)))
-        .with(Series::line("missed", points(&|bin| f64::from(bin.missed) / timeline.bin_s as f64))),
-    ]
-}
-
-fn latencies(outcomes: &[Outcome]) -> Vec<Chart> {
-    let axis = || Axis::new("seconds", Unit::Seconds).log();
-    let share = || Axis::new("share of requests", Unit::Share).until(1.0);
-    let mut ttft = Chart::new("Time to first token", axis(), share());
-    let mut itl = Chart::new("Time between tokens", axis(), share());
-    for outcome in outcomes {
-        ttft = ttft.with(Series::line(&outcome.policy, outcome.ttft_cdf.clone()));
-        itl = itl.with(Series::line(&outcome.policy, outcome.itl_cdf.clone()));
-    }
-    vec![ttft, itl]
 }
 
 fn changes(page: &mut Page, outcome: &Outcome) {

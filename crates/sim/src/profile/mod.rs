@@ -9,7 +9,16 @@
 //! ```
 //!
 //! where `base` is the larger of the two bases when both kinds of work are in it: the weights are read once.
+//! A profile with a [`Table`] takes the two lines from it instead: the measured points, and straight lines between
+//! them. Built-in ones have both; `h100-llama-3.1-8b` is the table, `h100-llama-3.1-8b-fit` the formula alone.
 //! The scheduler's own time on the CPU is not in the tables, so small models come out a little fast.
+
+mod table;
+
+pub use table::{DecodePoint, POINTS_MAX, Points, PrefillPoint, Table};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +53,15 @@ pub enum Error {
     },
     /// The built-in table is damaged.
     #[error("the built-in table of profiles: {0}")]
-    Table(#[from] csv::Error),
+    Csv(#[from] csv::Error),
+    /// The built-in points are no table.
+    #[error("the built-in table of {profile}: {what}")]
+    Table {
+        /// Which profile.
+        profile: String,
+        /// What is wrong.
+        what: String,
+    },
 }
 
 /// One engine on its GPUs with one model. Every field but `name` has a default in JSON: those of `demo`.
@@ -81,6 +98,9 @@ pub struct Profile {
     pub prefix_caching: bool,
     /// From process start to ready.
     pub cold_start: ColdStart,
+    /// Measured iterations, which count instead of the formula.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<Arc<Table>>,
 }
 
 impl Default for Profile {
@@ -89,8 +109,10 @@ impl Default for Profile {
     }
 }
 
-/// aiconfigurator's fits; see `data/profiles/README.md`.
-const FITS: &str = include_str!("../data/profiles/fits.csv");
+/// aiconfigurator's fits and the tables they were fitted to; see `data/profiles/README.md`.
+const FITS: &str = include_str!("../../data/profiles/fits.csv");
+const DECODE: &str = include_str!("../../data/profiles/decode.csv");
+const PREFILL: &str = include_str!("../../data/profiles/prefill.csv");
 
 /// Limits that keep sums inside their integers: 2^20 sequences of 2^24 tokens are 2^44 tokens.
 const KV_TOKENS_MAX: u64 = 1 << 40;
@@ -130,6 +152,7 @@ impl Profile {
             max_model_len: 32_768,
             prefix_caching: true,
             cold_start: ColdStart { init_s: 0.8, load_s: 1.2, compile_s: 0.6, warm_s: 0.4 },
+            table: None,
         }
     }
 
@@ -152,19 +175,26 @@ impl Profile {
             max_model_len: 131_072,
             prefix_caching: true,
             cold_start: ColdStart::NONE,
+            table: None,
         }
     }
 
     /// A profile by its name: `demo`, `instant`, or GPU and model as in `h100-llama-3.1-8b`, with `-tp2`
-    /// behind it for another number of GPUs than the smallest known.
+    /// behind it for another number of GPUs than the smallest known, and `-fit` for the formula in place of
+    /// the table.
     ///
     /// # Errors
     /// [`Error::Unknown`] lists the names there are.
     pub fn named(name: &str) -> Result<Profile, Error> {
-        Profile::all()?.into_iter().find(|profile| profile.name == name).map_or_else(
-            || Err(Error::Unknown { name: name.to_owned(), known: Profile::names()?.join(", ") }),
-            Ok,
-        )
+        let tabled = name.strip_suffix("-fit");
+        let found = Profile::all()?.into_iter().find(|profile| profile.name == tabled.unwrap_or(name));
+        match (found, tabled) {
+            (Some(profile), None) => Ok(profile),
+            (Some(profile), Some(_)) if profile.table.is_some() => {
+                Ok(Profile { name: name.to_owned(), table: None, ..profile })
+            }
+            _ => Err(Error::Unknown { name: name.to_owned(), known: Profile::names()?.join(", ") }),
+        }
     }
 
     /// Every name [`Profile::named`] knows, in order.
@@ -181,12 +211,14 @@ impl Profile {
         let mut profiles = vec![Profile::demo(), Profile::instant()];
         let fits: Vec<Fit> =
             csv::Reader::from_reader(FITS.as_bytes()).deserialize().collect::<Result<_, _>>()?;
+        let mut tables = tables()?;
         for fit in &fits {
             let smallest = fits
                 .iter()
                 .filter(|other| other.system == fit.system && other.model == fit.model)
                 .all(|other| other.tp >= fit.tp);
-            let Some(profile) = of_fit(fit) else { continue };
+            let Some(mut profile) = of_fit(fit) else { continue };
+            profile.table = tables.remove(&fit.engine()).map(Arc::new);
             if smallest {
                 let short = profile.name.trim_end_matches(&format!("-tp{}", fit.tp)).to_owned();
                 profiles.push(Profile { name: short, ..profile.clone() });
@@ -257,11 +289,116 @@ impl Profile {
         if good { Ok(()) } else { Err(Error::Range { profile: self.name.clone(), field, value, must }) }
     }
 
+    /// How long an iteration takes that decodes `batch` sequences over so many tokens of context in all, in
+    /// milliseconds.
+    #[must_use]
+    pub fn decode_ms(&self, batch: f64, context_tokens: f64) -> f64 {
+        match &self.table {
+            Some(table) => table.decode_ms(batch, context_tokens / batch.max(1.0)),
+            None => {
+                let attention_ms = self.decode_per_context_token_us / 1e3 * context_tokens;
+                self.decode_base_ms + self.decode_per_seq_ms * batch + attention_ms
+            }
+        }
+    }
+
+    /// How long the prefill of one prompt takes that is alone, in milliseconds.
+    #[must_use]
+    pub fn prefill_ms(&self, tokens: f64) -> f64 {
+        match &self.table {
+            Some(table) => table.prefill_ms(tokens),
+            None => {
+                let square_ms = self.prefill_quadratic_ns / 1e6 * tokens * tokens;
+                self.prefill_base_ms + self.prefill_per_token_us / 1e3 * tokens + square_ms
+            }
+        }
+    }
+
+    /// Seconds of one replica that a request takes in the largest batch of its like that the cache and the seats
+    /// hold: what a fleet can serve at the most.
+    ///
+    /// *Worked*: an 8B model on an H100, 1,155 tokens of prompt and 211 of answer: 355 such fit into the cache, of
+    /// which each has its 355th of an iteration of 28 ms; 211 of these and 19 ms of prefill are 36 ms.
+    #[must_use]
+    pub fn work_s(&self, prompt_tokens: u32, output_tokens: u32) -> f64 {
+        let (prompt, output) = (f64::from(prompt_tokens), f64::from(output_tokens));
+        let context = (prompt + output / 2.0).max(1.0);
+        let batch = (self.kv_tokens as f64 / context).clamp(1.0, f64::from(self.max_num_seqs));
+        let prefill_ms = (self.prefill_ms(prompt.max(1.0)) - self.prefill_ms(1.0)).max(0.0);
+        (prefill_ms + output * self.decode_ms(batch, batch * context) / batch) / 1e3
+    }
+
+    /// The same engine where everything takes `factor` times as long.
+    #[must_use]
+    pub fn slowed(&self, factor: f64) -> Profile {
+        Profile {
+            decode_base_ms: self.decode_base_ms * factor,
+            decode_per_seq_ms: self.decode_per_seq_ms * factor,
+            decode_per_context_token_us: self.decode_per_context_token_us * factor,
+            prefill_base_ms: self.prefill_base_ms * factor,
+            prefill_per_token_us: self.prefill_per_token_us * factor,
+            prefill_quadratic_ns: self.prefill_quadratic_ns * factor,
+            table: self.table.as_ref().map(|table| Arc::new(table.slowed(factor))),
+            ..self.clone()
+        }
+    }
+
     /// Blocks in the KV cache.
     #[must_use]
     pub fn kv_blocks(&self) -> u64 {
         self.kv_tokens / u64::from(self.block_tokens.max(1))
     }
+}
+
+/// System, model and number of GPUs.
+type Engine = (String, String, u32);
+
+impl Fit {
+    fn engine(&self) -> Engine {
+        (self.system.clone(), self.model.clone(), self.tp)
+    }
+}
+
+#[derive(Deserialize)]
+struct DecodeRow {
+    system: String,
+    model: String,
+    tp: u32,
+    batch: u32,
+    context_tokens: u32,
+    ms: f64,
+}
+
+#[derive(Deserialize)]
+struct PrefillRow {
+    system: String,
+    model: String,
+    tp: u32,
+    prompts: u32,
+    tokens: u32,
+    ms: f64,
+}
+
+/// The built-in tables by engine.
+fn tables() -> Result<BTreeMap<Engine, Table>, Error> {
+    let mut points: BTreeMap<Engine, Points> = BTreeMap::new();
+    for row in csv::Reader::from_reader(DECODE.as_bytes()).deserialize() {
+        let DecodeRow { system, model, tp, batch, context_tokens, ms } = row?;
+        let point = DecodePoint { batch, context_tokens, ms };
+        points.entry((system, model, tp)).or_default().decode.push(point);
+    }
+    for row in csv::Reader::from_reader(PREFILL.as_bytes()).deserialize() {
+        let PrefillRow { system, model, tp, prompts, tokens, ms } = row?;
+        // Four prompts at once are there to hold the model against, see `tests/profile.rs`.
+        if prompts == 1 {
+            points.entry((system, model, tp)).or_default().prefill.push(PrefillPoint { tokens, ms });
+        }
+    }
+    let table = |(engine, points): (Engine, Points)| match Table::try_from(points) {
+        Ok(table) => Ok((engine, table)),
+        Err(what) => Err(Error::Table { profile: format!("{} {}", engine.0, engine.1), what }),
+    };
+    points.into_iter().map(table).collect()
 }
 
 /// GPU memory in GiB as sold, and whether vLLM takes it for a large one.
@@ -312,6 +449,7 @@ fn of_fit(fit: &Fit) -> Option<Profile> {
         max_model_len,
         prefix_caching: true,
         cold_start: ColdStart::of_weights(weights_gb),
+        table: None,
     })
 }
 

@@ -53,6 +53,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A plan without a point.
+    pub(super) fn empty() -> Plan {
+        Plan { points: Vec::new() }
+    }
+
     /// Reads a plan; the module says how it is written.
     ///
     /// # Errors
@@ -110,12 +115,12 @@ impl Plan {
         };
         let area = count - from.count;
         let slope = (to.rps - from.rps) / (to.at_s - from.at_s);
-        let root = (from.rps * from.rps + 2.0 * slope * area).max(0.0).sqrt();
+        let root = libm::sqrt((from.rps * from.rps + 2.0 * slope * area).max(0.0));
         let into = 2.0 * area / (from.rps + root);
         Some(if into.is_finite() { (from.at_s + into).min(to.at_s) } else { to.at_s })
     }
 
-    fn push(&mut self, at_s: f64, rps: f64) {
+    pub(super) fn push(&mut self, at_s: f64, rps: f64) {
         let before = self.points.last().copied().unwrap_or(Point { at_s, rps, count: 0.0 });
         let count = before.count + (at_s - before.at_s) * (before.rps + rps) / 2.0;
         self.points.push(Point { at_s, rps, count });
@@ -133,7 +138,7 @@ impl fmt::Display for Plan {
 }
 
 /// A time of a plan: numbers with their units, in falling order or not, as Go reads them; `0` needs none.
-fn time_s(text: &str) -> Option<f64> {
+pub(crate) fn time_s(text: &str) -> Option<f64> {
     if text == "0" {
         return Some(0.0);
     }
@@ -158,7 +163,7 @@ fn time_s(text: &str) -> Option<f64> {
     (!text.is_empty() && sum_s <= LENGTH_MAX_S).then_some(sum_s)
 }
 
-fn rate_rps(text: &str) -> Option<f64> {
+pub(super) fn rate_rps(text: &str) -> Option<f64> {
     let number = text.strip_suffix("rps").unwrap_or(text);
     // What f64 also reads ("inf", "1e3", "-1") is no rate anybody meant.
     let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');

@@ -1,0 +1,177 @@
+//! Targets that are taken over, and those that are let go.
+
+use std::collections::BTreeSet;
+
+use tidegate_core::scale::Reading;
+use tidegate_core::time::{Span, Time};
+
+use super::{Entry, Operator, Weight};
+use crate::adopt::{self, Step};
+use crate::index::target::{self, Key};
+use crate::object::Object;
+use crate::status::notes::{Said, sentence};
+use crate::write::{Patch, Write};
+
+/// Between two Events that say what an object's adoption waits for: a load that moves would give one a second.
+const WAITS_PAUSE: Span = Span::from_secs(10);
+
+/// How far the taking over of a target has come.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Adoption {
+    /// What is done next, once our decision agrees.
+    step: Step,
+    /// Whether it was asked for: what comes of it is seen by the watches.
+    asked: bool,
+    /// What it waits for, and since when that is said.
+    waits: Option<(String, Time)>,
+}
+
+impl Adoption {
+    pub(super) const fn new(step: Step) -> Self {
+        Adoption { step, asked: false, waits: None }
+    }
+
+    /// The same with what was said before: it is not said again.
+    pub(super) fn after(mut self, before: Option<Self>) -> Self {
+        self.waits = before.and_then(|before| before.waits);
+        self
+    }
+
+    /// It did not come to pass, and is to be asked for again.
+    pub(super) const fn failed(&mut self) {
+        self.asked = false;
+    }
+
+    const fn at_once(&self) -> bool {
+        match self.step {
+            Step::Take { at_once, .. } => at_once,
+            Step::Remove { .. } => true,
+        }
+    }
+}
+
+impl Operator {
+    /// A decision about a target that somebody else still has: if it is what is there, the target is taken over.
+    pub(super) fn consider(&mut self, key: &Key) {
+        let Some(entry) = self.entries.get(key) else { return };
+        let Some(adoption) = entry.adoption.clone().filter(|adoption| !adoption.asked) else { return };
+        if !adoption.at_once() {
+            match agrees(entry) {
+                Agreed::Yes => {}
+                Agreed::NotYet => return,
+                Agreed::No(why) => return self.waits(key, why),
+            }
+        }
+        if self.connection.read_only {
+            return self.waits(key, "now; this operator only advises".to_owned());
+        }
+        if let Some(adoption) = self.entries.get_mut(key).and_then(|entry| entry.adoption.as_mut()) {
+            adoption.asked = true;
+        }
+        let now = self.clock.now();
+        match adoption.step.clone() {
+            Step::Take { .. } => {
+                // Of the object as it is now: what has moved since it was read is its status.
+                let object = self.index.object(&key.id());
+                let Some(json) = object.and_then(|object| adoption.step.patch(object)) else { return };
+                self.remark(Weight::Info, &format!("{key}: taken over"));
+                self.queue.push(Write::Patch(Patch { id: key.id(), subresource: None, json }), now);
+                let message = "Tidegate decides and scales from here on".to_owned();
+                self.note(key, Said { warning: false, reason: "Adopted", message });
+            }
+            Step::Remove { hpa, uid } => {
+                let message = format!("KEDA's HorizontalPodAutoscaler {} is removed", hpa.name);
+                self.remark(Weight::Info, &format!("{key}: {message}"));
+                self.queue.push(Write::Delete { id: hpa, uid: uid.into(), foreground: false }, now);
+                self.note(key, Said { warning: false, reason: "AutoscalerRemoved", message });
+            }
+        }
+    }
+
+    /// Says what an adoption waits for, when that is something else than was said last.
+    fn waits(&mut self, key: &Key, why: String) {
+        let now = self.clock.now();
+        let adoption = self.entries.get_mut(key).and_then(|entry| entry.adoption.as_mut());
+        let Some(adoption) = adoption else { return };
+        let silent = |(said, at): &(String, Time)| *said == why || now.since(*at) < WAITS_PAUSE;
+        if adoption.waits.as_ref().is_some_and(silent) {
+            return;
+        }
+        adoption.waits = Some((why.clone(), now));
+        self.remark(Weight::Info, &format!("{key}: would be taken over: {why}"));
+        self.note(key, Said { warning: false, reason: "AdoptionWaits", message: why });
+    }
+
+    /// An autoscaler that was to be removed is still there.
+    pub(super) fn not_removed(&mut self, hpa: &crate::object::Id, why: &str) {
+        let removes =
+            |adoption: &Adoption| matches!(&adoption.step, Step::Remove { hpa: other, .. } if other == hpa);
+        let mut entries = self.entries.values_mut();
+        let entry = entries.find(|entry| entry.adoption.as_ref().is_some_and(removes));
+        let Some(entry) = entry else { return };
+        if let Some(adoption) = &mut entry.adoption {
+            adoption.failed();
+        }
+        let (key, message) = (entry.key.clone(), format!("{} cannot be removed: {why}", hpa.name));
+        self.waits(&key, message);
+    }
+
+    /// An object is not ours, or not any more: what of ours is on it is taken away.
+    pub(super) fn let_go(&mut self, key: &Key, object: &Object) {
+        self.index.uses(key, BTreeSet::new());
+        if let Some(entry) = self.entries.remove(key) {
+            self.control.remove(&entry.name);
+            self.memory.forget(&entry.name);
+        }
+        if self.connection.read_only || !adopt::to_give_back(object) {
+            return;
+        }
+        if let Some(workload) = target::scaled(object) {
+            // A count that is under way lands before the next owner is let in.
+            self.queue.forget_scale(&workload);
+            if self.queue.scaling(&workload) {
+                self.again.insert(key.clone());
+                return;
+            }
+        }
+        let now = self.clock.now();
+        self.remark(Weight::Info, &format!("{key}: given back"));
+        let patch = Patch { id: key.id(), subresource: None, json: adopt::give(object) };
+        self.queue.push(Write::Patch(patch), now);
+        let message = "Tidegate leaves it alone from here on".to_owned();
+        self.note(key, Said { warning: false, reason: "Released", message });
+    }
+}
+
+enum Agreed {
+    Yes,
+    /// Not everything was read yet.
+    NotYet,
+    No(String),
+}
+
+/// Whether what is decided is what is there, and was decided by all it should be.
+fn agrees(entry: &Entry) -> Agreed {
+    let (Some(spec), Some(decision), Some(fleet)) = (&entry.spec, &entry.latest, &entry.fleet) else {
+        return Agreed::NotYet;
+    };
+    for signal in &spec.signals {
+        match entry.readings.get(&signal.name) {
+            // A count that is held for lack of sight would always agree.
+            None => return Agreed::NotYet,
+            Some(Reading::Error(why)) => {
+                return Agreed::No(format!("when {} can be read: {why}", signal.name));
+            }
+            Some(Reading::Stale { age, .. }) => {
+                return Agreed::No(format!("when {} can be read: its value is {age} old", signal.name));
+            }
+            Some(_) => {}
+        }
+    }
+    if decision.replicas == fleet.spec {
+        return Agreed::Yes;
+    }
+    let (decided, there) = (decision.replicas, fleet.spec);
+    let why = sentence(decision);
+    Agreed::No(format!("when decisions agree: {decided} are decided ({why}), {there} are there"))
+}

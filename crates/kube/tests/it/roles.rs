@@ -1,0 +1,281 @@
+//! The chart's roles are enough and no more: what the API server saw is held against what they grant.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::Request;
+use serde_json::{Value, json};
+use tidegate_kube::client::{Connection, Options};
+
+use super::real::{Real, deploy};
+use super::rig::{Operator, Prometheus, Setup, decisions, deployment, scaled_object, until};
+
+/// Of the operator, as the audit log knows it.
+const ACCOUNT: &str = "system:serviceaccount:tidegate:tidegate-operator";
+
+/// Group, resource with its subresource, verb.
+type Right = (String, String, String);
+
+/// What is granted and never seen as a request, with the reason.
+const UNSEEN: &[(&str, &str, &str, &str)] = &[
+    // Asked for within the creation of a Job, by an admission plugin that this cluster has on.
+    ("keda.sh", "scaledjobs/finalizers", "update", "admission asks for it"),
+    // Asked for by other tests, of what this walk has not.
+    ("", "pods", "patch", "which pod is to go first, before a scale-down"),
+    ("metrics.k8s.io", "pods", "list", "triggers cpu and memory"),
+    ("discovery.k8s.io", "endpointslices", "list", "a metrics-api trigger over all endpoints of a service"),
+    ("discovery.k8s.io", "endpointslices", "watch", "the same"),
+    ("autoscaling", "horizontalpodautoscalers", "patch", "an autoscaler that is adopted"),
+    ("autoscaling", "horizontalpodautoscalers", "delete", "the autoscaler that KEDA left behind"),
+];
+
+/// A kind of somebody else's that has `/scale`, named as the chart's values have it.
+const LEADER_WORKER_SETS: &str = r#"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: leaderworkersets.leaderworkerset.x-k8s.io}
+spec:
+  group: leaderworkerset.x-k8s.io
+  names: {kind: LeaderWorkerSet, plural: leaderworkersets, singular: leaderworkerset}
+  scope: Namespaced
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+      subresources:
+        status: {}
+        scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas, labelSelectorPath: .status.hpaPodSelector}
+"#;
+
+/// What roles of the installation grant, each verb of each resource by itself.
+async fn granted(real: &Real) -> BTreeSet<Right> {
+    let mut all = BTreeSet::new();
+    for kind in ["clusterroles", "roles"] {
+        let chosen = ["-n", "tidegate", kind, "-l", "app.kubernetes.io/name=tidegate"];
+        let roles = real.cluster.get(&chosen).await.unwrap();
+        let rules =
+            roles["items"].as_array().unwrap().iter().flat_map(|role| role["rules"].as_array().unwrap());
+        for rule in rules {
+            let texts = |field: &str| {
+                rule[field].as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned())
+            };
+            for (group, resource) in
+                texts("apiGroups").flat_map(|group| texts("resources").map(move |one| (group.clone(), one)))
+            {
+                all.extend(texts("verbs").map(|verb| (group.clone(), resource.clone(), verb)));
+            }
+        }
+    }
+    all
+}
+
+/// The audit log, from so many bytes on.
+fn audited(real: &Real, from: usize) -> Option<String> {
+    let log = std::fs::read(real.cluster.audit_log()?).unwrap();
+    Some(String::from_utf8_lossy(&log[from..]).into_owned())
+}
+
+/// What the account asked for, and what of it was refused. What came before is of other tests: of a server
+/// that has just started, and refuses whoever it does not know yet.
+fn asked(real: &Real, from: usize) -> Option<(BTreeSet<Right>, Vec<Value>)> {
+    let (mut seen, mut refused) = (BTreeSet::new(), Vec::new());
+    for line in audited(real, from)?.lines() {
+        // The last line may be half written.
+        let Ok(entry) = serde_json::from_str::<Value>(line) else { continue };
+        if entry["user"]["username"] != ACCOUNT {
+            continue;
+        }
+        if entry["responseStatus"]["code"] == 403 {
+            refused.push(json!([entry["verb"], entry["requestURI"], entry["responseStatus"]["message"]]));
+        }
+        let text = |at: &str| entry.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned();
+        // Discovery is not about a resource; whoever is logged in may ask for it.
+        if text("/objectRef/resource").is_empty() {
+            continue;
+        }
+        let mut resource = text("/objectRef/resource");
+        if !text("/objectRef/subresource").is_empty() {
+            resource = format!("{resource}/{}", text("/objectRef/subresource"));
+        }
+        seen.insert((text("/objectRef/apiGroup"), resource, text("/verb")));
+    }
+    Some((seen, refused))
+}
+
+/// A Deployment's, a StatefulSet's and a LeaderWorkerSet's objects, a ScaledJob, and authentications of both kinds.
+async fn everything(real: &Real, prometheus: &Prometheus) {
+    real.cluster.apply(LEADER_WORKER_SETS).await.unwrap();
+    let established = [
+        "wait",
+        "--for=condition=Established",
+        "--timeout=60s",
+        "crd/leaderworkersets.leaderworkerset.x-k8s.io",
+    ];
+    real.cluster.succeed(&established, "").await.unwrap();
+    let secret = |name: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"password": "x"}});
+    let of_secret =
+        json!({"secretTargetRef": [{"parameter": "password", "name": "login", "key": "password"}]});
+    real.put(secret("login")).await;
+    real.put(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "names"}, "data": {"user": "me"}})).await;
+    real.put(json!({
+        "apiVersion": "keda.sh/v1alpha1", "kind": "TriggerAuthentication", "metadata": {"name": "login"},
+        "spec": {"secretTargetRef": of_secret["secretTargetRef"],
+                 "configMapTargetRef": [{"parameter": "username", "name": "names", "key": "user"}]},
+    }))
+    .await;
+    let mut shared = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ClusterTriggerAuthentication",
+                            "metadata": {"name": "login"}, "spec": of_secret});
+    real.cluster.apply(&shared.to_string()).await.unwrap();
+    shared = secret("login");
+    shared["metadata"]["namespace"] = json!("tidegate");
+    real.cluster.apply(&shared.to_string()).await.unwrap();
+    let triggers = |kind: &str| {
+        json!([{
+            "type": "prometheus", "authenticationRef": {"name": "login", "kind": kind},
+            "metadata": {"serverAddress": prometheus.url, "query": "sum(waiting)", "threshold": "5"},
+        }])
+    };
+    real.put(deployment("a", 0)).await;
+    real.put(scaled_object("a", prometheus, json!({"triggers": triggers("TriggerAuthentication")}))).await;
+    let mut set = deployment("b", 0);
+    set["kind"] = json!("StatefulSet");
+    set["spec"]["serviceName"] = json!("b");
+    set["spec"]["template"]["metadata"] = json!({"labels": {"app": "b"}});
+    set.as_object_mut().unwrap().remove("status");
+    real.put(set).await;
+    let target = json!({"kind": "StatefulSet", "name": "b"});
+    let triggers_b = triggers("ClusterTriggerAuthentication");
+    real.put(scaled_object("b", prometheus, json!({"scaleTargetRef": target, "triggers": triggers_b}))).await;
+    real.put(json!({"apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet", "metadata": {"name": "c"},
+                    "spec": {"replicas": 0}})).await;
+    let target = json!({"apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet", "name": "c"});
+    real.put(scaled_object("c", prometheus, json!({"scaleTargetRef": target}))).await;
+    let pod = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "w", "image": "x"}]}});
+    let metadata = json!({"serverAddress": prometheus.url, "query": "sum(waiting)", "threshold": "5"});
+    real.put(json!({
+        "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledJob", "metadata": {"name": "batch"},
+        "spec": {"jobTargetRef": {"template": pod}, "pollingInterval": 1, "maxReplicaCount": 2,
+                 "successfulJobsHistoryLimit": 0, "triggers": [{"type": "prometheus", "metadata": metadata}]},
+    }))
+    .await;
+}
+
+/// Somebody who edits workloads all the time, so that versions are old when counts are written.
+async fn editor(real: &Real, plurals: &'static [(&'static str, &'static str)]) -> Arc<AtomicBool> {
+    let options = Options { kubeconfig: Some(real.cluster.kubeconfig().to_owned()), ..Options::default() };
+    let client = Connection::new(&options).await.unwrap().client;
+    let (stop, namespace) = (Arc::new(AtomicBool::new(false)), real.namespace);
+    let stopped = Arc::clone(&stop);
+    tokio::spawn(async move {
+        for number in 0_u64.. {
+            for (plural, name) in plurals {
+                let path = format!("/apis/apps/v1/namespaces/{namespace}/{plural}/{name}");
+                let patch = json!({"metadata": {"annotations": {"edited": number.to_string()}}});
+                let request = Request::patch(path).header("content-type", "application/merge-patch+json");
+                let request = request.body(patch.to_string().into_bytes()).unwrap();
+                let _ = client.request::<Value>(request).await;
+            }
+            if stopped.load(Ordering::SeqCst) {
+                break;
+            }
+        }
+    });
+    stop
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_roles_of_the_chart_grant_what_is_asked_for_and_nothing_else() {
+    let prometheus = Prometheus::start(3.0).await;
+    let Some(real) = Real::turn("roles").await else { return };
+    everything(&real, &prometheus).await;
+    // As in a cluster where no operator was before.
+    for left in ["leases", "configmaps"] {
+        real.cluster.succeed(&["-n", "tidegate", "delete", left, "--all"], "").await.unwrap();
+    }
+    let from = audited(&real, 0).map_or(0, |log| log.len());
+    let operator = real.operator_of(Setup::default()).await;
+    for (kind, name) in [("deployment", "a"), ("statefulset", "b"), ("leaderworkerset", "c")] {
+        real.replicas(kind, name, 1).await;
+    }
+    let label = "scaledjob.keda.sh/name=batch";
+    // A Job completes, and is cleared away: others come in its place.
+    let first = loop {
+        let jobs = real.cluster.get(&["-n", "roles", "jobs", "-l", label]).await.unwrap();
+        if let Some(job) = jobs["items"].as_array().unwrap().first() {
+            break job["metadata"]["name"].as_str().unwrap().to_owned();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    real.until("the first Job is cleared away", "job", &first, Value::is_null).await;
+    // Conflicts: the counts are read again, and written all the same.
+    let edits = editor(&real, &[("deployments", "a"), ("statefulsets", "b")]).await;
+    let both = |seen: &BTreeSet<Right>| {
+        ["deployments/scale", "statefulsets/scale"]
+            .iter()
+            .all(|one| seen.contains(&("apps".to_owned(), (*one).to_owned(), "get".to_owned())))
+    };
+    let known = || asked(&real, from).is_some_and(|(seen, _)| both(&seen));
+    for value in (0..40).map(|turn| if turn % 2 == 0 { 30.0 } else { 3.0 }) {
+        if known() {
+            break;
+        }
+        prometheus.set(Some(value));
+        decisions(&operator, 12).await;
+    }
+    edits.store(true, Ordering::SeqCst);
+    until("a conflict was seen", known).await;
+    operator.stop().await;
+    // A second one patches the memory that the first has made.
+    let again = real.operator_of(Setup::default()).await;
+    decisions(&again, 8).await;
+    again.stop().await;
+
+    let Some((seen, refused)) = asked(&real, from) else { return };
+    assert_eq!(refused, Vec::<Value>::new());
+    let granted = granted(&real).await;
+    let known: BTreeSet<Right> = UNSEEN
+        .iter()
+        .map(|(group, resource, verb, _)| ((*group).into(), (*resource).into(), (*verb).into()))
+        .collect();
+    let unseen: BTreeSet<&Right> = granted.difference(&seen).filter(|right| !known.contains(right)).collect();
+    assert!(unseen.is_empty(), "granted and never asked for: {unseen:?}");
+    let stale: BTreeSet<&Right> = known.difference(&granted).collect();
+    assert!(stale.is_empty(), "said to be granted, and not: {stale:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_roles_of_one_that_advises_have_no_verb_that_writes() {
+    let rendered = deploy("manifests/operator-advise.yaml");
+    let verbs: BTreeMap<&str, usize> = rendered
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("verbs: [")?.strip_suffix(']'))
+        .flat_map(|verbs| verbs.split(", "))
+        .fold(BTreeMap::new(), |mut all, verb| {
+            *all.entry(verb).or_default() += 1;
+            all
+        });
+    assert_eq!(verbs.keys().copied().collect::<Vec<_>>(), ["get", "list", "watch"]);
+    // And they are enough.
+    let prometheus = Prometheus::start(50.0).await;
+    let Some(real) = Real::turn("advises").await else { return };
+    // Roles of another release, with names and an account of their own.
+    let other = rendered.replace("tidegate-operator", "tidegate-adviser");
+    let other = other.replace("instance: tidegate", "instance: adviser").replace(
+        "name: tidegate\n    app.kubernetes.io/instance: adviser",
+        "name: adviser\n    app.kubernetes.io/instance: adviser",
+    );
+    real.cluster.apply(&other).await.unwrap();
+    real.cluster
+        .succeed(&["-n", "tidegate", "scale", "deployment/tidegate-adviser", "--replicas=0"], "")
+        .await
+        .unwrap();
+    real.put(deployment("llama", 1)).await;
+    real.put(scaled_object("llama", &prometheus, json!({}))).await;
+    let account = super::real::account(real.cluster, "tidegate", "tidegate-adviser").await;
+    let adviser = Operator::with(&account, true).await;
+    until("it says what it would do", || adviser.told.says("advises/llama: would scale from 1 to 4")).await;
+    assert!(!adviser.told.says("forbidden"), "{:?}", adviser.told.remarks());
+    adviser.stop().await;
+}

@@ -1,0 +1,161 @@
+//! Boards, alerts and runbooks speak of what the operator really exports, and of each other.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+/// The API server of the operator's own tests.
+#[path = "../../../kube/tests/it/server.rs"]
+#[expect(dead_code, reason = "its own tests use more of it")]
+mod server;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use server::Server;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(path: &str) -> String {
+    let file = root().join(path);
+    fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+struct Operator(Child, String);
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Operator {
+    fn start(kubeconfig: &Path) -> Operator {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["operator", "--admin-addr", "127.0.0.1:0", "--kubeconfig"]).arg(kubeconfig);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let addr = line.trim().rsplit("//").next().unwrap().trim_end_matches('/').to_owned();
+        Operator(child, addr)
+    }
+
+    fn metrics(&self) -> String {
+        let mut socket = TcpStream::connect(&self.1).unwrap();
+        write!(socket, "GET /metrics HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.1).unwrap();
+        let mut text = String::new();
+        socket.read_to_string(&mut text).unwrap();
+        text
+    }
+}
+
+/// A cron trigger, so that no other server is needed: it has a value at once.
+fn objects(server: &Server) {
+    server.put(
+        "deployments",
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"namespace": "prod", "name": "llama"},
+            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "llama"}},
+                     "template": {"spec": {"containers": [{"name": "main", "image": "x"}]}}},
+            "status": {"replicas": 1, "readyReplicas": 1},
+        }),
+    );
+    let always =
+        json!({"timezone": "UTC", "start": "0 0 1 1 *", "end": "59 23 31 12 *", "desiredReplicas": "2"});
+    server.put(
+        "scaledobjects",
+        json!({
+            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+            "metadata": {"namespace": "prod", "name": "llama", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"scaleTargetRef": {"name": "llama"}, "triggers": [{"type": "cron", "metadata": always}]},
+        }),
+    );
+}
+
+/// The names of what a running operator exports.
+async fn exported() -> BTreeSet<String> {
+    let server = Server::start().await;
+    objects(&server);
+    let directory = tempfile::tempdir().unwrap();
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": format!("http://{}", server.addr)}}],
+        "users": [{"name": "test", "user": {}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "tidegate"}}],
+    });
+    let file = directory.path().join("kubeconfig");
+    fs::write(&file, config.to_string()).unwrap();
+    let operator = Operator::start(&file);
+    let begin = Instant::now();
+    loop {
+        let text = operator.metrics();
+        if text.contains("tidegate_signal_value{") && text.contains("keda_scaler_active{") {
+            let series =
+                text.lines().filter(|line| line.starts_with("tidegate_") || line.starts_with("keda_"));
+            return series.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect();
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "never decided:\n{text}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The names of metrics in a query.
+fn named(query: &str) -> impl Iterator<Item = &str> {
+    let words = query.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    words.filter(|word| word.starts_with("tidegate_") || word.starts_with("keda_"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_boards_and_alerts_ask_for_is_what_the_operator_exports() {
+    let exported = exported().await;
+    let board: Value = serde_json::from_str(&read("deploy/grafana/tidegate.json")).unwrap();
+    let mut asked = BTreeSet::new();
+    for panel in board["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            asked.extend(named(target["expr"].as_str().unwrap()).map(str::to_owned));
+        }
+    }
+    let variables = board["templating"]["list"].to_string();
+    asked.extend(named(&variables).map(str::to_owned));
+    assert!(asked.len() > 15, "{asked:?}");
+    asked.extend(named(&read("deploy/alerts/tidegate.yaml")).map(str::to_owned));
+    let missing: Vec<&String> = asked.difference(&exported).collect();
+    assert!(missing.is_empty(), "asked for, and not exported: {missing:?}; exported: {exported:?}");
+}
+
+#[test]
+fn every_alert_has_its_runbook_and_every_runbook_its_alert() {
+    let alerts = read("deploy/alerts/tidegate.yaml");
+    let lines = |key: &str| -> Vec<String> {
+        let values = alerts.lines().filter_map(|line| line.trim().strip_prefix(key));
+        values.map(|value| value.trim().to_owned()).collect()
+    };
+    let (names, books) = (lines("- alert:"), lines("runbook:"));
+    assert_eq!(names.len(), books.len());
+    let contents = read("docs/runbooks/README.md");
+    for (name, book) in names.iter().zip(&books) {
+        assert!(read(book).starts_with(&format!("# {name}\n")), "{book} is not about {name}");
+        assert!(contents.contains(&format!("| {name} |")), "{name} is not in the contents");
+    }
+    let pages = fs::read_dir(root().join("docs/runbooks")).unwrap().count();
+    assert_eq!(pages, names.len() + 1, "pages and their contents");
+}
+
+#[test]
+fn alerts_fire_on_what_they_say_and_on_nothing_else() {
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new("promtool");
+        let output = command.args(arguments).current_dir(root()).output();
+        let output = output.unwrap_or_else(|error| panic!("promtool: {error}; apt-get install prometheus"));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run(&["check", "rules", "deploy/alerts/tidegate.yaml"]);
+    run(&["test", "rules", "deploy/alerts/tests.yaml"]);
+}
