@@ -11,7 +11,7 @@
 
 use super::decision::{Because, Conditions, Rule, Status, Trace};
 use super::signals::Resolved;
-use super::spec::{Keda, Life, Spec};
+use super::spec::{Behavior, Keda, Kind, Life, Rules, Select, Spec};
 use crate::time::{Span, Time};
 
 /// What activation decided.
@@ -159,4 +159,24 @@ fn down(facts: &Facts<'_>, life: &Life, trace: &mut Trace, conditions: &mut Cond
         cooldown,
     };
     Verdict::Set(trace.settle(Rule::Deactivate, current, keda.idle.unwrap_or(spec.min), because))
+}
+
+/// KEDA writes a paused direction into its HPA as `selectPolicy: Disabled`, which also moves an
+/// object without `behavior` to the default policies.
+pub(super) fn behavior_while_paused(spec: &Spec) -> Option<Behavior> {
+    let Kind::ScaledObject(keda) = &spec.kind else { return None };
+    if !keda.pause.scale_in && !keda.pause.scale_out {
+        return None;
+    }
+    let mut behavior = spec.behavior.clone().unwrap_or_else(|| Behavior {
+        up: Rules::up_defaults(),
+        down: Rules::down_defaults(spec.tuning.downscale_stabilization),
+    });
+    if keda.pause.scale_out {
+        behavior.up.select = Select::Disabled;
+    }
+    if keda.pause.scale_in {
+        behavior.down.select = Select::Disabled;
+    }
+    Some(behavior)
 }

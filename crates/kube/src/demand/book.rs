@@ -81,7 +81,6 @@ pub struct Book {
     gateways: BTreeMap<Arc<str>, Gateway>,
     /// By target, which gateways route it.
     routed: BTreeMap<Key, BTreeSet<Arc<str>>>,
-    drains: BTreeMap<Key, BTreeSet<Arc<str>>>,
 }
 
 /// What a report has changed.
@@ -226,20 +225,6 @@ impl Book {
             }
         }
         live
-    }
-
-    /// Says which pods of a target are to be sent nothing new, in place of those said before. Gateways are
-    /// told at once; [`Live::is_drained`] says when one has nothing left. Whether that was a change.
-    pub fn drain(&mut self, key: &Key, pods: BTreeSet<Arc<str>>) -> bool {
-        if pods.is_empty() {
-            return self.drains.remove(key).is_some();
-        }
-        self.drains.insert(key.clone(), pods.clone()).as_ref() != Some(&pods)
-    }
-
-    /// Every pod that is to be sent nothing new: namespace and name.
-    pub fn drains(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
-        self.drains.iter().flat_map(|(key, pods)| pods.iter().map(|pod| (&key.namespace, pod)))
     }
 }
 

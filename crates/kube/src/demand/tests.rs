@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -124,17 +124,6 @@ fn a_part_keeps_what_the_whole_said_of_pods() {
     book.take(report("a", true, Some(Told { pods, ..told(0, 1) })), at(0));
     book.take(report("a", false, Some(told(0, 0))), at(0));
     assert_eq!(book.live(&key(), at(0)).pods["p"].in_flight, 1);
-}
-
-#[test]
-fn drains_are_said_until_others_are() {
-    let mut book = Book::default();
-    let pods = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect::<BTreeSet<Arc<str>>>();
-    assert!(book.drain(&key(), pods(&["a", "b"])));
-    assert!(!book.drain(&key(), pods(&["a", "b"])));
-    assert_eq!(book.drains().count(), 2);
-    assert!(book.drain(&key(), pods(&[])));
-    assert_eq!(book.drains().count(), 0);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::{Error, Mind, Operator, Weight};
 use crate::demand::listen::Inbox;
 use crate::demand::{Book, Known, Report, proto};
 use crate::index::target::{Asks, Key};
+use crate::live::Pod;
 use crate::object::{Kind, Object, Scope};
 use crate::routes::said;
 
@@ -48,7 +49,14 @@ impl Gateways {
 impl Operator {
     /// A gateway has spoken. A standby only takes it down.
     pub(super) fn hear(&mut self, report: Report) -> Result<(), Error> {
-        let turned = self.gateways.book.take(report, self.clock.now());
+        let now = self.clock.now();
+        for (key, told) in &report.targets {
+            for (name, load) in &told.pods {
+                let pod = Pod { namespace: Arc::clone(&key.namespace), name: Arc::clone(name) };
+                self.live.gateway(&report.gateway, &pod, f64::from(load.in_flight), now);
+            }
+        }
+        let turned = self.gateways.book.take(report, now);
         if self.mind != Mind::Decides {
             return Ok(());
         }
@@ -172,11 +180,9 @@ impl Operator {
     }
 
     fn drains(&self) -> Vec<proto::Drain> {
-        let drain = |(namespace, pod): (&Arc<str>, &Arc<str>)| proto::Drain {
-            namespace: namespace.to_string(),
-            pod: pod.to_string(),
-        };
-        self.gateways.book.drains().map(drain).collect()
+        let drain =
+            |pod: &Pod| proto::Drain { namespace: pod.namespace.to_string(), pod: pod.name.to_string() };
+        self.live.draining().borrow().iter().map(drain).collect()
     }
 
     /// What is expected of replicas that start, of targets that gateways route.

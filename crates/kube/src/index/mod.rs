@@ -155,6 +155,11 @@ impl Index {
         self.pods.chosen(&id.namespace, selector)
     }
 
+    /// All pods of a namespace.
+    pub fn pods_in<'a>(&'a self, namespace: &'a Arc<str>) -> impl Iterator<Item = (&'a Id, &'a Facts)> {
+        self.pods.of_namespace(namespace)
+    }
+
     /// Remembers what a target looks at, so that changes of it touch the target.
     pub fn uses(&mut self, key: &Key, ids: BTreeSet<Id>) {
         for old in self.uses.remove(key).unwrap_or_default() {

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::object::{Change, Gvk, Kind, Object, Scope};
-use backoff::Backoff;
+pub(crate) use backoff::Backoff;
 
 /// Objects in a page of a list: 500 Deployments of 10 KB are 5 MB in one answer.
 const PAGE: u32 = 500;

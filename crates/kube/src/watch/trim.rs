@@ -21,11 +21,11 @@ pub(super) fn trim(kind: &Kind, json: &mut Value) {
             metadata.insert("managedFields".to_owned(), managers.as_ref().map_or(Value::Null, names));
         }
         Kind::Pod => {
-            keep(json, "spec", &[]);
+            keep(json, "spec", &["nodeName", "containers", "initContainers", "resources"]);
             keep(
                 json,
                 "status",
-                &["phase", "conditions", "containerStatuses", "initContainerStatuses", "startTime"],
+                &["phase", "conditions", "containerStatuses", "initContainerStatuses", "startTime", "podIP"],
             );
         }
         Kind::EndpointSlice => {

@@ -63,7 +63,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
     Annotation {
         name: "tidegate.dev/prometheus",
         about: "embedded: evaluate queries over what we scrape; remote: ask the server the trigger names",
-        now: "`up`: as `--prometheus` says, embedded by default",
+        now: "as `--prometheus` says: for `up` embedded by default, for `operator` remote",
     },
     Annotation {
         name: "tidegate.dev/preemptible",

@@ -22,10 +22,11 @@ use tidegate_journal::Journal;
 use tidegate_kube::client::{Connection, Options};
 use tidegate_kube::drive;
 use tidegate_kube::watch::Sight;
-use tidegate_signals::Clock;
+use tidegate_signals::{Clock, Kept};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::args::Prometheus;
 use crate::journals::Directory;
 use crate::output;
 
@@ -60,6 +61,10 @@ pub(crate) struct OperatorArgs {
     /// Where the dashboard, the metrics and the admin API are.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8081")]
     admin_addr: std::net::SocketAddr,
+    /// Where prometheus triggers are answered: by the server that each names, or over what the operator
+    /// scrapes of the pods itself. The annotation tidegate.dev/prometheus of an object goes before it.
+    #[arg(long, value_enum, default_value_t = Prometheus::Remote, value_name = "WHERE")]
+    prometheus: Prometheus,
     #[command(flatten)]
     webhook: webhook::WebhookArgs,
     /// Write a journal of every event and decision into this directory.
@@ -104,7 +109,8 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
     let counts = metrics::Counts::new(Arc::clone(&connection.requests));
     let writer = counts.clone();
     board.add_metrics(move |out| writer.write(out));
-    let admin = admin(args, Arc::clone(&board)).await?;
+    let kept = Arc::new(Kept::new(false));
+    let admin = admin(args, Arc::clone(&board), &kept).await?;
     let stop = CancellationToken::new();
     let listening = args.demand.listen(&connection, &namespace, stop.clone()).await?;
     let demand_addr = listening.as_ref().map(|listening| listening.addr);
@@ -125,6 +131,8 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
         audience: Box::new(show::Told::new(board, counts)),
         recorder: args.journal.as_deref().map(journal).transpose()?,
         gateways: listening.map(|listening| listening.inbox),
+        queries: args.prometheus.into(),
+        kept: Arc::clone(&kept),
         connection: connection.clone(),
         clock,
     };
@@ -164,7 +172,7 @@ fn journal(path: &std::path::Path) -> Result<Box<dyn Recorder + Send>> {
     Ok(Box::new(Journal::new(segments, String::new(), 0)))
 }
 
-async fn admin(args: &OperatorArgs, board: Arc<Board>) -> Result<tidegate_dashboard::Running> {
+async fn admin(args: &OperatorArgs, board: Arc<Board>, kept: &Kept) -> Result<tidegate_dashboard::Running> {
     const TOKEN: &str = "TIDEGATE_ADMIN_TOKEN";
     let token = if args.admin_addr.ip().is_loopback() {
         None
@@ -175,7 +183,7 @@ async fn admin(args: &OperatorArgs, board: Arc<Board>) -> Result<tidegate_dashbo
         };
         Some(token)
     };
-    let config =
-        tidegate_dashboard::Config { addr: args.admin_addr, token, tls: None, series: None, push: None };
+    let series = Some(Arc::clone(kept.store()));
+    let config = tidegate_dashboard::Config { addr: args.admin_addr, token, tls: None, series, push: None };
     Ok(tidegate_dashboard::serve(config, board).await?)
 }

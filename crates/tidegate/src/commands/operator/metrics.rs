@@ -61,6 +61,7 @@ impl Counts {
         let mut text = String::new();
         scalers(view, &mut text);
         objects(view, &mut text);
+        pods(view, &mut text);
         ours(view, self, &mut text);
         *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
@@ -112,6 +113,39 @@ fn objects(view: &View<'_>, out: &mut String) {
         let is = condition.is_some_and(|(status, _)| status == tidegate_core::scale::decision::Status::True);
         let labels = [("namespace", &*entry.key.namespace), ("scaledObject", &*entry.key.name)];
         paused.add(&labels, f64::from(u32::from(is)));
+    }
+}
+
+fn pods(view: &View<'_>, out: &mut String) {
+    let labels = |entry: &Entry| {
+        [("namespace", entry.key.namespace.to_string()), ("scaledObject", entry.key.name.to_string())]
+    };
+    let each = |family: &mut Family<'_>, value: &dyn Fn(&Entry) -> Option<f64>| {
+        for entry in view.entries.values().filter(|entry| entry.key.asks == Asks::ScaledObject) {
+            let labels = labels(entry);
+            if let Some(value) = value(entry) {
+                family
+                    .add(&[(labels[0].0, labels[0].1.as_str()), (labels[1].0, labels[1].1.as_str())], value);
+            }
+        }
+    };
+    let help = "1 where no more replicas are asked for, because some wait for GPUs, nodes or quota";
+    each(&mut Family::new(out, "tidegate_target_limited", help), &|entry| {
+        Some(f64::from(u32::from(matches!(entry.room, Some(Some(_))))))
+    });
+    let help = "Pods that are drained before a count is lowered";
+    each(&mut Family::new(out, "tidegate_target_draining_pods", help), &|entry| {
+        entry.leave.as_ref().map(|leave| leave.pods.len() as f64)
+    });
+    let mut family =
+        Family::new(out, "tidegate_start_phase_seconds", "How long each phase of a pod's last start took");
+    for entry in view.entries.values() {
+        let labels = labels(entry);
+        for (phase, span) in entry.starts.last().iter().flat_map(|(_, phases)| phases) {
+            let labels =
+                [(labels[0].0, labels[0].1.as_str()), (labels[1].0, labels[1].1.as_str()), ("phase", *phase)];
+            family.add(&labels, span.as_secs_f64());
+        }
     }
 }
 
