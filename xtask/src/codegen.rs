@@ -21,6 +21,7 @@ pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
         ("docs/reference/kinds.md", kinds()),
         ("deploy/crds/keda.sh.yaml", crd::yaml()),
         ("crates/signals/src/external/proto.rs", contract(root)?),
+        ("crates/kube/src/demand/proto.rs", demand(root)?),
     ];
     let plots = plots(root)?;
     documents.extend(plots.iter().map(|(path, svg)| (path.as_str(), svg.clone())));
@@ -67,17 +68,25 @@ fn plots(root: &Path) -> Result<Vec<(String, String)>> {
 
 /// The Rust of KEDA's contract with external scalers.
 fn contract(root: &Path) -> Result<String> {
-    let directory = root.join("crates/signals/proto");
-    let files = protox::compile(["externalscaler.proto"], [&directory])
+    generated(&root.join("crates/signals/proto"), "externalscaler.proto", "externalscaler.rs", false)
+}
+
+/// The Rust of what gateways and operator tell each other.
+fn demand(root: &Path) -> Result<String> {
+    generated(&root.join("crates/kube/proto"), "demand.proto", "tidegate.demand.v1.rs", true)
+}
+
+fn generated(directory: &Path, proto: &str, made_as: &str, server: bool) -> Result<String> {
+    let files = protox::compile([proto], [directory])
         .with_context(|| format!("cannot compile {}", directory.display()))?;
     let made = tempfile::tempdir()?;
     tonic_prost_build::configure()
-        .build_server(false)
+        .build_server(server)
         .build_transport(false)
         .out_dir(made.path())
         .compile_fds(files)?;
-    let code = fs::read_to_string(made.path().join("externalscaler.rs"))?;
-    Ok(format!("// Made by `cargo xtask codegen` of proto/externalscaler.proto; edit that instead.\n{code}"))
+    let code = fs::read_to_string(made.path().join(made_as))?;
+    Ok(format!("// Made by `cargo xtask codegen` of proto/{proto}; edit that instead.\n{code}"))
 }
 
 const MADE: &str = "<!-- Made by `cargo xtask codegen`; edit the code instead. -->\n\n";

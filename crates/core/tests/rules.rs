@@ -10,7 +10,7 @@ use common::{
     spec, windows,
 };
 use tidegate_core::scale::spec::{FallbackBehavior, Keda, Kind, Modifiers, Pause, Strategy};
-use tidegate_core::scale::{Reading, Rule, Spec};
+use tidegate_core::scale::{Event, Reading, Room, Rule, Spec};
 use tidegate_core::units::Milli;
 
 /// One tick for each reading of `q`, a second apart, every change carried out.
@@ -59,6 +59,10 @@ fn runs() -> Vec<(Rule, bool, Vec<Ticked>)> {
     highest.fleet(4);
     highest.value("q", 50.0);
     highest.value("r", 60.0);
+    let mut full = Rig::new(autoscaler());
+    full.fleet(4);
+    full.value("q", 60.0);
+    full.send(&Event::Room(Some(Room { replicas: 4, waiting: 1, lacks: "no node has room".into() })));
     let mut giver = Rig::new(scaled_object(keda()));
     giver.fleet(1);
     vec![
@@ -91,6 +95,7 @@ fn runs() -> Vec<(Rule, bool, Vec<Ticked>)> {
         (Rule::PausedScaleIn, true, run(paused(direction(true)), 2, &[of(0.0)])),
         (Rule::Min, true, run(Spec { min: 3, ..autoscaler() }, 2, &[of(20.0)])),
         (Rule::Max, true, run(Spec { max: 6, ..autoscaler() }, 4, &[of(900.0)])),
+        (Rule::Room, true, vec![full.tick()]),
         (Rule::Backlog, false, run(scaled_job(Strategy::Default), 0, &[of(0.0)])),
         (Rule::Strategy, true, run(scaled_job(Strategy::Default), 0, &[of(3.0)])),
         (Rule::Steady, true, run(autoscaler(), 1, &[of(1.0)])),

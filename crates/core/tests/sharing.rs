@@ -153,3 +153,19 @@ fn a_replica_that_was_ready_once_has_its_cooldown_even_if_nobody_waits() {
     rig.send(&Event::Fleet(Fleet { spec: 1, status: 1, ready: 0, starting: 1 }));
     assert_eq!(rig.tick().decision.rule, Rule::Cooldown, "not even when it restarts");
 }
+
+#[test]
+fn a_gateway_that_cannot_be_heard_may_hold_requests_so_nothing_goes_to_zero() {
+    let mut rig = Rig::new(routed(keda()));
+    rig.fleet(1);
+    rig.value("q", 0.0);
+    rig.value("gateway", 1.0);
+    rig.settle();
+    rig.error("gateway");
+    rig.pass(301);
+    rig.value("q", 0.0);
+    assert_eq!(rig.settle().replicas(), 1);
+    // Not for another reason: once it says that nobody asks, the replica goes.
+    rig.value("gateway", 0.0);
+    assert_eq!(rig.settle().replicas(), 0);
+}

@@ -21,6 +21,8 @@ pub enum Kind {
     Job,
     /// Pods.
     Pod,
+    /// Where a Service's pods listen.
+    EndpointSlice,
     /// One Secret that somebody refers to.
     Secret,
     /// One ConfigMap that somebody refers to.
@@ -79,6 +81,7 @@ impl Kind {
             Kind::HorizontalPodAutoscaler => ("autoscaling/v2", "HorizontalPodAutoscaler"),
             Kind::Job => ("batch/v1", "Job"),
             Kind::Pod => ("v1", "Pod"),
+            Kind::EndpointSlice => ("discovery.k8s.io/v1", "EndpointSlice"),
             Kind::Secret => ("v1", "Secret"),
             Kind::ConfigMap => ("v1", "ConfigMap"),
             Kind::Workload(gvk) => return gvk.clone(),

@@ -11,6 +11,7 @@
 //! - [`mod@load`], [`object`], [`kinds`]: trees to typed objects;
 //! - [`trigger`]: the metadata of every KEDA trigger type; [`bound`]: where its values stand;
 //! - [`mod@lower`]: a ScaledObject, ScaledJob or HorizontalPodAutoscaler as a core spec;
+//! - [`workload`]: what an object scales; [`serving`]: which container serves, and where its metrics are;
 //! - [`formula`], [`cron`], [`quantity`], [`duration`]: the small languages inside manifests;
 //! - [`lint`]: what is legal and will hurt;
 //! - [`review`]: an API server's question whether an object may be applied;
@@ -35,6 +36,7 @@ pub mod object;
 pub mod quantity;
 pub mod review;
 mod schema;
+pub mod serving;
 pub mod trigger;
 pub mod workload;
 pub mod yaml;

@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Up(Up),
     /// Run the models of a Kubernetes cluster: as many replicas as needed, none when idle.
     Operator(crate::commands::operator::OperatorArgs),
+    /// Send requests to the models of a Kubernetes cluster, and hold them while none is ready.
+    Gateway(crate::commands::gateway::GatewayArgs),
     /// Take ScaledObjects over from KEDA, or plain HorizontalPodAutoscalers from Kubernetes.
     Adopt(crate::commands::migrate::AdoptArgs),
     /// Give back what was taken over, and leave it alone.

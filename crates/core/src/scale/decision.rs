@@ -134,6 +134,8 @@ rules! {
     Min = "min",
     /// Not above the maximum.
     Max = "max",
+    /// Not raised while replicas wait for what there is no more of: GPUs, room on nodes, quota.
+    Room = "room",
     /// Jobs the backlog asks for.
     Backlog = "backlog",
     /// Jobs to create by the scaling strategy, given what runs and what is pending.
@@ -274,6 +276,7 @@ pub enum Because {
     BelowMin { min: u32 },
     AboveMax { max: u32 },
     LeavesZero { min: u32 },
+    NoRoom { waiting: u32, lacks: Arc<str> },
     Backlog { queue: f64, per_job: f64, combine: &'static str, signals: u32 },
     JobsCreated { strategy: &'static str, wanted: i64, running: u32, pending: u32, created: u32 },
     JobsBelowMin { min: u32, running: u32 },
@@ -395,6 +398,7 @@ impl fmt::Display for Because {
             B::BelowMin { min } => write!(f, "the minimum is {min}"),
             B::AboveMax { max } => write!(f, "the maximum is {max}"),
             B::LeavesZero { min } => write!(f, "leaving zero: at least the minimum of {min}"),
+            B::NoRoom { waiting, lacks } => write!(f, "{waiting} replicas wait already: {lacks}"),
             B::Backlog { queue, per_job, combine, signals } => {
                 write!(f, "backlog {queue} by {combine} of {signals} active signals, {per_job} jobs' worth")
             }

@@ -11,7 +11,7 @@ use super::decision::{Because, Conditions, Decision, Rule, Status, Trace};
 use super::hpa::{self, Memory, Pass, Tolerance};
 use super::jobs::{self, Queue};
 use super::keda::{self, Facts, Verdict};
-use super::observe::{Fleet, Job, Phase, Pod, Reading};
+use super::observe::{Fleet, Job, Phase, Pod, Reading, Room};
 use super::propose::Proposer;
 use super::signals::{self, Amount, Resolved, SignalState};
 use super::slo;
@@ -30,6 +30,8 @@ pub enum Event {
     Fleet(Fleet),
     /// The pods that exist; at most one list an instant.
     Pods(Vec<Pod>),
+    /// More replicas would only wait; `None` when there is room again.
+    Room(Option<Room>),
     /// The jobs that exist; at most one list an instant.
     Jobs(Vec<Job>),
     /// A signal was read.
@@ -126,6 +128,9 @@ pub struct State {
     undo: Option<Undo>,
     /// Requests alone brought it from zero, and no replica has been ready since.
     woken: bool,
+    /// What there is no more room for. Boxed: few targets ever wait for anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room: Option<Box<Room>>,
     /// What policy `slo` has learned: 3 KiB more.
     #[serde(skip_serializing_if = "Option::is_none")]
     slo: Option<Box<Planner>>,
@@ -298,6 +303,7 @@ impl Scaler {
                 self.state.pods = Some(pods.clone());
                 self.state.pods_at = Some(now);
             }
+            Event::Room(room) => self.state.room = room.clone().map(Box::new),
             Event::Jobs(found) => self.count_jobs(now, found),
             Event::Reading { signal, reading } => self.store(now, signal, reading),
             Event::Life(life) => {
@@ -554,7 +560,7 @@ impl Scaler {
         conditions: &mut Conditions,
     ) -> u32 {
         let Scaler { spec, state, paused_behavior, .. } = self;
-        let State { memory, pods, signals, .. } = state;
+        let State { memory, pods, signals, room, .. } = state;
         let behavior = paused_behavior.as_ref().or(spec.behavior.as_ref());
         let pause = match &spec.kind {
             Kind::ScaledObject(keda) => (keda.pause.scale_out, keda.pause.scale_in),
@@ -574,6 +580,7 @@ impl Scaler {
                 .iter()
                 .any(|signal| matches!(signal.metric, Metric::External(_) | Metric::Object(_))),
             paused: pause,
+            room: room.as_deref(),
         };
         let answers =
             || plan.and_then(slo::answer).map_or_else(|| proposer.answers(resolved), |own| alloc::vec![own]);

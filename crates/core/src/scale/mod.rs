@@ -17,6 +17,7 @@
 //! - [`hpa`]: the horizontal pod autoscaler's part, from one replica up;
 //! - `slo`: policy `slo` between activation and the autoscaler's part;
 //! - [`jobs`]: how many jobs a ScaledJob creates;
+//! - [`victims`]: which replicas go first;
 //! - [`decision`]: a decision as data.
 
 pub mod decision;
@@ -29,8 +30,9 @@ mod propose;
 pub mod signals;
 mod slo;
 pub mod spec;
+pub mod victims;
 
 pub use decision::{Because, Decision, Rule, Step};
 pub use machine::{Action, Event, Scaler, SpecError, State};
-pub use observe::{Fleet, Job, JobPod, Phase, Pod, Reading, Requests, Sample};
+pub use observe::{Fleet, Job, JobPod, Phase, Pod, Reading, Requests, Room, Sample};
 pub use spec::Spec;

@@ -23,6 +23,17 @@ pub struct Fleet {
     pub starting: u32,
 }
 
+/// What a target's world has no more room for. A count beyond it would only wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Room {
+    /// Not raised above so many replicas; never a reason to take any away.
+    pub replicas: u32,
+    /// How many of them wait.
+    pub waiting: u32,
+    /// What is missing, such as `no node has nvidia.com/gpu left`.
+    pub lacks: Arc<str>,
+}
+
 /// One value with its time, or the lack of one. Absent, stale and zero are three different things.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

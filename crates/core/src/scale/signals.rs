@@ -431,6 +431,11 @@ fn weigh(resolved: &mut Resolved, signal: &Signal, amount: &Amount) {
             resolved.demand = active.then_some(because);
             return;
         }
+        Amount::Lost(why) if signal.metric == Metric::Demand => {
+            // Nobody has spoken yet where there is no gateway. One that has fallen silent may hold requests.
+            resolved.failed |= *why != Lost::Unread;
+            return;
+        }
         _ if signal.metric == Metric::Demand => return,
         Amount::Lost(_) => {
             resolved.failed = true;

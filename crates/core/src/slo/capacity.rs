@@ -111,13 +111,17 @@ mod tests {
         Load { over: Span::from_secs(1), waiting, engines, ..Load::default() }
     }
 
+    fn assert_near(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-9, "{found}, expected {expected}");
+    }
+
     #[test]
     fn the_batch_is_what_the_cache_holds() {
         let mut capacity = Capacity::default();
-        assert!((capacity.batch(&COST, 1_000.0, 0.0, &objective(None)) - 256.0).abs() < 1e-9);
+        assert_near(capacity.batch(&COST, 1_000.0, 0.0, &objective(None)), 256.0);
         capacity.learn(&load(0, 10), None);
         // 0.9 of 100,000 tokens a replica, at 1,000 a request.
-        assert!((capacity.batch(&COST, 1_000.0, 0.0, &objective(None)) - 90.0).abs() < 1e-9);
+        assert_near(capacity.batch(&COST, 1_000.0, 0.0, &objective(None)), 90.0);
     }
 
     #[test]
@@ -128,7 +132,7 @@ mod tests {
         }
         assert_eq!(capacity.batch_full, None, "two seconds may be one burst");
         capacity.learn(&load(50, 64), Some(1.8));
-        assert!((capacity.batch(&COST, 100.0, 10.0, &objective(None)) - 32.0).abs() < 1e-9);
+        assert_near(capacity.batch(&COST, 100.0, 10.0, &objective(None)), 32.0);
         assert!(
             (capacity.yields() - 0.998).abs() < 1e-9,
             "1.8 s of work in 2 s: a fiftieth of the way to 0.9"

@@ -4,7 +4,6 @@
 //! through a Secret, whose versions decide who was first ([`keep`]). Its failure policy is `Ignore`: an operator that is
 //! away must not keep anybody from applying anything, and the operator refuses later what it cannot run.
 
-mod certs;
 mod keep;
 mod owners;
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tidegate_core::scale::decision::Status;
 use tidegate_core::scale::{Action, Decision, Event, Fleet, Reading};
-use tidegate_signals::{Context, Source, Sources};
+use tidegate_signals::Context;
 
 use super::entry::ECHO;
-use super::{Entry, Error, Mind, Operator, Weight};
+use super::{Entry, Error, Mind, Operator, Weight, own};
 use crate::index::target::{self, Asks, Key};
 use crate::object::Object;
 use crate::status::notes;
@@ -28,6 +28,7 @@ impl Operator {
         if self.mind == Mind::Rests {
             self.stand();
         }
+        self.look_at_gateways();
         if self.mind == Mind::Decides {
             for key in std::mem::take(&mut self.again) {
                 self.read(&key)?;
@@ -44,6 +45,7 @@ impl Operator {
             for key in quiet {
                 self.count(&key)?;
             }
+            self.look_at_usage();
             let able = self.entries.values().filter(|entry| entry.able() && entry.due <= now);
             let keys: Vec<Key> = able.map(|entry| entry.key.clone()).collect();
             for key in keys {
@@ -68,17 +70,19 @@ impl Operator {
         }
         let Some(sources) = entry.sources.clone() else { return Ok(()) };
         entry.asked = true;
-        let unread = unread(&sources);
-        let context = Context { unix_s: now.as_micros().div_euclid(1_000_000), ..Context::default() };
+        let mut own = own::readings(entry, &sources, &self.index, &self.scrapes);
         let (questions, client) = (entry.aggregated.due(now), self.connection.client.clone());
         let aggregated = entry.aggregated.clone();
+        let (demand, lost) = self.at_gateways(key, &sources);
+        own.extend(lost);
+        let context = Context { unix_s: now.as_micros().div_euclid(1_000_000), demand };
         let (key, out) = (key.clone(), self.said.clone());
         self.tasks.spawn(async move {
             let mut readings = sources.read(now, &context).await;
             readings.retain(|(name, _)| !aggregated.has(name));
             readings.extend(crate::aggregated::read(&client, &questions).await);
-            readings.retain(|(name, _)| unread.iter().all(|(unread, _)| unread != name));
-            readings.extend(unread);
+            readings.retain(|(name, _)| own.iter().all(|(own, _)| own != name));
+            readings.extend(own);
             // The loop has ended when nobody takes it.
             let _ = out.send((key, readings)).await;
         });
@@ -106,6 +110,7 @@ impl Operator {
         if self.mind != Mind::Decides || !self.entries.get(key).is_some_and(super::Entry::able) {
             return Ok(());
         }
+        self.tell_demand(key)?;
         let actions = self.step(key, &Event::Tick)?;
         self.act(key, actions)
     }
@@ -143,8 +148,12 @@ impl Operator {
             Some(false) if std::mem::take(&mut entry.was_active) => entry.ended = entry.active,
             _ => {}
         }
+        let stays = entry.leave.is_some() && decision.replicas >= from;
         let turned = notes::turned(key.asks, entry.latest.as_ref(), &decision);
         entry.latest = Some(decision);
+        if stays {
+            self.stay(key);
+        }
         for said in turned {
             self.note(key, said);
         }
@@ -174,6 +183,11 @@ impl Operator {
             }
             return self.not_done(key);
         }
+        if to < from && !self.may_shrink(key, &id, (from, to)) {
+            // It is asked for again with the next tick, for as long as it is wanted.
+            return self.not_done(key);
+        }
+        let Some(workload) = self.index.workload(&id) else { return self.not_done(key) };
         let scale = Scale {
             key: key.clone(),
             uid: Arc::clone(&workload.uid),
@@ -390,29 +404,6 @@ impl Operator {
         let now = self.clock.now();
         self.queue.push(Write::Patch(Patch { id: object.id.clone(), subresource: None, json }), now);
     }
-}
-
-/// Signals that nothing gives a number here, with the reason: left out, they would only look slow.
-fn unread(sources: &Sources) -> Vec<(Arc<str>, Reading)> {
-    let why = |source: &Source| {
-        match source {
-        Source::Usage { resource, .. } => Some(format!(
-            "{resource} of pods is not read on Kubernetes yet; use a prometheus trigger for it"
-        )),
-        Source::Gateway(_) => Some(
-            "no gateway tells the operator its demand yet; use a prometheus trigger over the gateway's metrics"
-                .to_owned(),
-        ),
-        // Nothing scrapes, so the store is empty: absent, which many a manifest takes for zero.
-        Source::Embedded(_) => Some(
-            "queries over own scrapes are not answered on Kubernetes yet; remove tidegate.dev/prometheus"
-                .to_owned(),
-        ),
-        _ => None,
-    }
-    };
-    let all = sources.iter();
-    all.filter_map(|(name, source)| Some((Arc::clone(name), Reading::Error(why(source)?.into())))).collect()
 }
 
 fn finalizers(object: &Object) -> Vec<String> {

@@ -4,11 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_core::scale::spec::Life;
-use tidegate_core::scale::{Decision, Fleet, Job, Reading, Spec};
+use tidegate_core::scale::{Decision, Fleet, Job, Pod, Reading, Room, Spec};
 use tidegate_core::time::{Span, Time};
+use tidegate_manifest::serving::Page;
 use tidegate_signals::Sources;
 
+use super::leaving::{Leave, Taken, leaving};
+use super::room;
 use crate::index::target::Key;
+use crate::live;
 use crate::object::Id;
 
 /// After a count was written, watches may still bring the one before. For so long they are not believed.
@@ -39,12 +43,23 @@ pub struct Entry {
     pub advice: Option<(u32, u32, String)>,
     /// Its starts, newest last: when each was over, and how long its phases took.
     pub starts: Vec<(Time, [(&'static str, Span); 3])>,
+    /// Pods that are being drained, because there are to be fewer.
+    pub leave: Option<Leave>,
+    pub(super) taken: Option<Taken>,
     pub(super) adoption: Option<super::adopt::Adoption>,
     /// When it is looked at again without anything having changed: a KEDA that was at work may have left.
     pub(super) recheck: Option<Time>,
     /// What is asked of the cluster's metrics adapters.
     pub(super) aggregated: crate::aggregated::Questions,
     pub(super) cause: Option<crate::index::pending::Kind>,
+    /// What it was last told there is no more room for; `None` before the first time.
+    pub room: Option<Option<Room>>,
+    /// Since when pods wait for room.
+    pub(super) short_since: Option<Time>,
+    /// Where its pods have their metrics.
+    pub(super) page: Option<Page>,
+    /// The pods it was last told of, where it looks at each.
+    pub(super) pods: Vec<Pod>,
     pub(super) sources: Option<Arc<Sources>>,
     /// Which object and decision its status was last made of, in short.
     pub(super) told: u64,
@@ -70,6 +85,11 @@ pub struct Entry {
     pub(super) life: Life,
     /// The Jobs it was told of; `None` before the first time.
     pub(super) jobs: Option<Vec<Job>>,
+    /// Since when it is known, and what was last told of the requests at gateways.
+    pub(super) since: Time,
+    pub(super) demand: Option<Reading>,
+    /// Whether it was told that no gateway has spoken yet.
+    pub(super) waits: bool,
     /// Jobs that were made, and until when watches may not know.
     pub(super) born: BTreeMap<String, Time>,
 }
@@ -90,6 +110,12 @@ impl Entry {
             recheck: None,
             aggregated: crate::aggregated::Questions::default(),
             cause: None,
+            leave: None,
+            taken: None,
+            room: None,
+            short_since: None,
+            page: None,
+            pods: Vec::new(),
             latest: None,
             readings: BTreeMap::new(),
             fleet: None,
@@ -108,6 +134,9 @@ impl Entry {
             counted: BTreeSet::new(),
             life: Life::default(),
             jobs: None,
+            since: Time::ORIGIN,
+            demand: None,
+            waits: false,
             born: BTreeMap::new(),
         }
     }
@@ -115,7 +144,14 @@ impl Entry {
     /// Whether a time in which watches were not believed has just ended.
     pub(super) fn quiet_is_over(&self, now: Time) -> bool {
         let scaled = self.echo.is_some_and(|(_, until)| until <= now);
-        scaled || self.born.values().any(|until| *until <= now)
+        let short = matches!(self.room, Some(None)) && room::is_over(self.short_since, now);
+        let taken = self.taken.as_ref().is_some_and(|taken| taken.is_over(now));
+        scaled || short || taken || self.born.values().any(|until| *until <= now)
+    }
+
+    /// Whether a pod is one that goes.
+    pub(super) fn drains(&self, pod: &live::Pod) -> bool {
+        pod.namespace == self.key.namespace && leaving(self).contains(&pod.name)
     }
 
     /// Whether somebody else still has it, and it is only decided to see whether we agree.

@@ -10,8 +10,13 @@
 
 mod act;
 mod adopt;
+mod demand;
 mod entry;
 mod jobs;
+mod leaving;
+mod own;
+mod room;
+mod scrapes;
 mod see;
 mod tell;
 
@@ -26,22 +31,28 @@ use tidegate_core::scale::{Action, Decision, Event, Reading};
 use tidegate_core::time::Time;
 use tidegate_decide::{Control, Recorder};
 use tidegate_manifest::formula::ExprLang;
-use tidegate_signals::{Asker, Clock, Pushed, Queries};
+use tidegate_signals::sources::Cluster;
+use tidegate_signals::{Asker, Clock, Kept, Pushed, Queries};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::client::Connection;
+use crate::demand::Book;
+use crate::demand::listen::Inbox;
+use crate::endpoints::Services;
 use crate::index::target::Key;
 use crate::index::{Index, Touched};
 use crate::lease::elector::Standing;
 use crate::lease::{self, Which};
+use crate::live::Live;
 use crate::object::Scope;
 use crate::persist::{self, Remembered};
 use crate::watch::{NEWS_MAX, News, Sight, Watches};
 use crate::write::{self, Gate, Hold, Permit, Queue, Write};
 pub use entry::Entry;
+pub use leaving::Leave;
 
 /// How often everything is decided, whatever happens in between.
 const TICK: Duration = Duration::from_secs(1);
@@ -72,6 +83,12 @@ pub struct Config {
     pub audience: Box<dyn Audience>,
     /// Takes down every event and what followed from it.
     pub recorder: Option<Box<dyn Recorder + Send>>,
+    /// What gateways say; `None` where there is no listener for them.
+    pub gateways: Option<Inbox>,
+    /// Where `prometheus` triggers are answered, unless an object's annotation says so.
+    pub queries: Queries,
+    /// What is kept of the pages of pods.
+    pub kept: Arc<Kept>,
 }
 
 impl fmt::Debug for Config {
@@ -121,6 +138,8 @@ pub struct View<'a> {
     pub blind: &'a BTreeMap<Scope, String>,
     /// How late the last tick was, in seconds.
     pub lag_s: f64,
+    /// What gateways say.
+    pub gateways: &'a Book,
 }
 
 /// Why the loop ended by itself.
@@ -150,6 +169,7 @@ pub(crate) struct Operator {
     pushed: Pushed,
     audience: Box<dyn Audience>,
     recorder: Option<Box<dyn Recorder + Send>>,
+    gateways: demand::Gateways,
     control: Control,
     index: Index,
     entries: BTreeMap<Key, Entry>,
@@ -159,6 +179,13 @@ pub(crate) struct Operator {
     said: mpsc::Sender<Said>,
     outcomes: mpsc::Sender<Outcome>,
     recalled: mpsc::Sender<Result<Remembered, String>>,
+    /// The cluster, as sources see it.
+    cluster: Cluster,
+    queries: Queries,
+    kept: Arc<Kept>,
+    scrapes: scrapes::Scrapes,
+    live: Live,
+    usage: own::Look,
     tasks: TaskTracker,
     standing: watch::Receiver<Standing>,
     /// Whether everything that is always watched was listed once.
@@ -190,12 +217,26 @@ enum Mind {
 /// # Errors
 /// When the journal cannot be written.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
-    let Config { connection, sight, namespace, shard, me, clock, mut audience, recorder } = config;
+    let Config {
+        connection,
+        sight,
+        namespace,
+        shard,
+        me,
+        clock,
+        mut audience,
+        recorder,
+        gateways,
+        queries,
+        kept,
+    } = config;
     let Some(clock) = reckon(&connection, clock, &mut *audience, &stop).await else { return Ok(()) };
     let (news_out, news) = mpsc::channel(NEWS_MAX);
     let (said_out, said) = mpsc::channel(ANSWERS_MAX);
     let (outcomes_out, outcomes) = mpsc::channel(ANSWERS_MAX);
     let (recalled_out, recalled) = mpsc::channel(1);
+    let (used_out, used) = mpsc::channel(ANSWERS_MAX);
+    let live = Live::default();
     let (standing_out, standing) = watch::channel(Standing::Standby);
     let hold = Hold::default();
     let permit = if connection.read_only { Permit::Never } else { Permit::Lease(hold.clone()) };
@@ -213,6 +254,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let operator = Operator {
         asker: Asker::new(clock.clone()),
         pushed: Pushed::new(clock.clone()),
+        gateways: demand::Gateways::new(gateways),
         control: Control::new(compiler),
         index: Index::default(),
         entries: BTreeMap::new(),
@@ -220,6 +262,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         said: said_out,
         outcomes: outcomes_out,
         recalled: recalled_out,
+        cluster: Cluster { endpoints: Services::new(connection.client.clone()).endpoints() },
+        queries,
+        kept,
+        scrapes: scrapes::Scrapes::start(clock.clone(), live.clone()),
+        live,
+        usage: own::Look::new(used_out),
         tasks: tasks.clone(),
         synced: false,
         mind: Mind::Rests,
@@ -240,7 +288,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         watches,
         standing,
     };
-    let outcome = operator.run(Inboxes { news, said, outcomes, recalled }, &stop).await;
+    let outcome = operator.run(Inboxes { news, said, outcomes, recalled, used }, &stop).await;
     // The lease last: nobody writes beside what is still under way.
     ended.cancel();
     if let Some(election) = election {
@@ -295,6 +343,7 @@ struct Inboxes {
     said: mpsc::Receiver<Said>,
     outcomes: mpsc::Receiver<Outcome>,
     recalled: mpsc::Receiver<Result<Remembered, String>>,
+    used: mpsc::Receiver<own::Used>,
 }
 
 impl Operator {
@@ -313,6 +362,8 @@ impl Operator {
                     self.landed(write, failures, outcome)?;
                 }
                 Some((key, readings)) = inboxes.said.recv() => self.readings(&key, readings)?,
+                Some(report) = self.gateways.next() => self.hear(report)?,
+                Some(used) = inboxes.used.recv() => self.used(used)?,
                 Some(remembered) = inboxes.recalled.recv() => self.recall(remembered)?,
                 Ok(()) = self.standing.changed() => self.stand(),
                 count = inboxes.news.recv_many(&mut news, NEWS_AT_ONCE) => {
@@ -376,6 +427,8 @@ impl Operator {
                 self.remark(Weight::Warning, "another operator leads: this one rests");
                 self.queue.clear();
                 self.entries.clear();
+                self.scrapes.clear();
+                self.live.drain(|_| true, &BTreeSet::new());
                 let compiler: Arc<dyn Compiler> = Arc::new(ExprLang);
                 self.control = Control::new(compiler);
             }
@@ -419,7 +472,4 @@ impl Operator {
         self.control.step(now, &name, event, recorder, &mut actions)?;
         Ok(actions)
     }
-
-    /// How queries are answered: by the server that the trigger names.
-    const QUERIES: Queries = Queries::Remote;
 }

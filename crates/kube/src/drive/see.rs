@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use tidegate_core::scale::spec::Life;
 use tidegate_core::scale::{Event, Spec};
-use tidegate_core::time::Time;
+use tidegate_core::time::{Span, Time};
 use tidegate_signals::{Shared, Sources};
 
 use super::adopt::Adoption;
 use super::entry::{Entry, STARTS_MAX};
-use super::{Error, Mind, Operator, Weight};
+use super::{Error, Mind, Operator, Weight, own, room};
 use crate::adopt::{self, Plan};
 use crate::aggregated::Questions;
 use crate::index::Touched;
@@ -103,13 +103,19 @@ impl Operator {
         let read = target::read(&mut self.index, key, &cluster);
         let (Some(read), Some(object)) = (read, object) else {
             if let Some(entry) = self.entries.remove(key) {
+                self.live.drain(|pod| entry.drains(pod), &BTreeSet::new());
+                self.scrapes.forget(key);
                 self.control.remove(&entry.name);
                 self.memory.forget(&entry.name);
             }
             return Ok(());
         };
-        let other = owner::other(&self.index, key, &object, self.clock.now());
+        let now = self.clock.now();
+        let other = owner::other(&self.index, key, &object, now);
         let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry::new(key.clone()));
+        if entry.since == Time::ORIGIN {
+            entry.since = now;
+        }
         entry.life = life(&object);
         let (before, troubled) = (entry.adoption.take(), entry.trouble.take());
         let keda = matches!(other, Some(owner::Other::Keda { .. }));
@@ -154,9 +160,20 @@ impl Operator {
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         let Read { manifests, target, workload } = read;
         let files = BTreeMap::new();
-        let shared =
-            Shared { asker: &self.asker, pushed: &self.pushed, queries: Self::QUERIES, files: &files };
-        entry.sources = Some(Arc::new(Sources::new(&target, &manifests, shared)));
+        let shared = Shared {
+            asker: &self.asker,
+            pushed: &self.pushed,
+            queries: self.queries,
+            files: &files,
+            cluster: Some(&self.cluster),
+        };
+        let sources = Sources::new(&target, &manifests, shared).keeping(&self.kept, &entry.name);
+        entry.sources = Some(Arc::new(sources));
+        let page = workload.as_ref().and_then(|id| own::page(self.index.workload(id)?));
+        if entry.page != page {
+            self.scrapes.forget(key);
+            entry.page = page;
+        }
         if key.asks == Asks::Autoscaler {
             entry.aggregated = Questions::of(&object.json, &target.spec);
         }
@@ -168,7 +185,8 @@ impl Operator {
             let text = format!("there is no {} {}/{}", gvk.keda(), id.namespace, id.name);
             entry.trouble.get_or_insert(text);
         }
-        let spec = target.spec;
+        let spec = self.with_demand(key, object, target.spec);
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         let known = entry.spec.replace(spec.clone());
         let name = Arc::clone(&entry.name);
         if self.control.spec(&name).is_none() {
@@ -238,19 +256,31 @@ impl Operator {
             }
             entry.echo = None;
         }
-        let (held, starts) = pods(&self.index, &id, &mut entry.counted);
+        self.scrapes.follow(entry, &self.index);
+        let Seen { held, starts, costed } = pods(&self.index, &id, &mut entry.counted);
+        let leaving = costed || entry.leave.is_some() || entry.taken.is_some();
         let held = refused.map(|cause| (1, cause)).or(held);
+        let room = room::of(held.as_ref(), fleet, &mut entry.short_since, now);
+        let told = entry.room.replace(room.clone());
         let was = std::mem::replace(&mut entry.cause, held.as_ref().map(|(_, cause)| cause.kind));
         entry.held = held.as_ref().map(|(count, cause)| format!("{count} pods wait: {cause}"));
-        for start in starts {
-            if entry.starts.len() == STARTS_MAX {
-                entry.starts.remove(0);
-            }
-            entry.starts.push(start);
+        let took: Vec<Span> = starts.iter().map(|(_, phases)| total(phases)).collect();
+        entry.starts.extend(starts);
+        let beyond = entry.starts.len().saturating_sub(STARTS_MAX);
+        entry.starts.drain(..beyond);
+        for took in took {
+            self.step(key, &Event::Started(took))?;
+        }
+        if leaving {
+            self.settle(key);
         }
         if let Some((_, cause)) = held.filter(|(_, cause)| was != Some(cause.kind)) {
             let message = format!("Pods of {} wait: {cause}", id.name);
             self.note(key, Said { warning: true, reason: "PodsWait", message });
+        }
+        if told.as_ref() != Some(&room) {
+            self.step(key, &Event::Room(room))?;
+            self.tell(key);
         }
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         if entry.fleet == Some(fleet) || self.queue.scaling(&id) {
@@ -262,18 +292,30 @@ impl Operator {
     }
 }
 
-type Started = (Time, [(&'static str, tidegate_core::time::Span); 3]);
+type Started = (Time, [(&'static str, Span); 3]);
+
+/// How long a start took, all phases of it.
+fn total(phases: &[(&'static str, Span); 3]) -> Span {
+    phases.iter().fold(Span::ZERO, |sum, (_, span)| sum + *span)
+}
+
+/// What pods of a workload say.
+struct Seen {
+    /// How many wait, and why.
+    held: Option<(u32, Cause)>,
+    /// Starts that have ended.
+    starts: Vec<Started>,
+    /// Whether somebody has written what losing one costs.
+    costed: bool,
+}
 
 /// What keeps pods of a workload, in a sentence, and the starts that have ended since last time.
-fn pods(
-    index: &crate::index::Index,
-    workload: &crate::object::Id,
-    counted: &mut BTreeSet<Arc<str>>,
-) -> (Option<(u32, Cause)>, Vec<Started>) {
-    let (mut waiting, mut first, mut starts) = (0_u32, None, Vec::new());
+fn pods(index: &crate::index::Index, workload: &crate::object::Id, counted: &mut BTreeSet<Arc<str>>) -> Seen {
+    let (mut waiting, mut first, mut starts, mut costed) = (0_u32, None, Vec::new(), false);
     let mut present = BTreeSet::new();
     for (id, facts) in index.pods_of(workload) {
         present.insert(Arc::clone(&id.name));
+        costed |= facts.deletion_cost.is_some();
         if facts.deleting {
             continue;
         }
@@ -293,7 +335,8 @@ fn pods(
         }
     }
     counted.retain(|name| present.contains(name));
-    (first.map(|cause| (waiting, cause)), starts)
+    starts.sort_by_key(|(ready, _)| *ready);
+    Seen { held: first.map(|cause| (waiting, cause)), starts, costed }
 }
 
 fn life(object: &Object) -> Life {

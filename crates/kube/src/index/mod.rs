@@ -127,10 +127,37 @@ impl Index {
         self.workloads.get(id)
     }
 
+    /// All objects of a kind in a namespace that are kept whole.
+    pub fn objects_of<'a>(
+        &'a self,
+        kind: &'a Kind,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Object>> {
+        let all = self.texts.range(Id::new(kind.clone(), namespace, "")..);
+        let here = all.take_while(move |(id, _)| id.kind == *kind && *id.namespace == *namespace);
+        here.map(|(_, object)| object)
+    }
+
+    /// All workloads of a namespace.
+    pub fn workloads_of<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Workload> {
+        self.workloads.values().filter(move |workload| *workload.id.namespace == *namespace)
+    }
+
+    /// Whether there is such a pod.
+    #[must_use]
+    pub fn has_pod(&self, id: &Id) -> bool {
+        self.pods.contains(id)
+    }
+
     /// The pods a workload's selector chooses.
     pub fn pods_of<'a>(&'a self, id: &'a Id) -> impl Iterator<Item = (&'a Id, &'a Facts)> {
         let selector = self.workloads.get(id).and_then(|workload| workload.selector.as_ref());
         self.pods.chosen(&id.namespace, selector)
+    }
+
+    /// All pods of a namespace.
+    pub fn pods_in<'a>(&'a self, namespace: &'a Arc<str>) -> impl Iterator<Item = (&'a Id, &'a Facts)> {
+        self.pods.of_namespace(namespace)
     }
 
     /// Remembers what a target looks at, so that changes of it touch the target.

@@ -57,10 +57,12 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Cause {
+    /// What is missing, in words that stay the same while it is: without the sentence, which counts nodes.
+    #[must_use]
+    pub fn lacks(&self) -> String {
         let what = match (self.kind, &self.resource) {
-            (Kind::Gpu | Kind::Resources, Some(resource)) => return write!(f, "no node has {resource} left"),
+            (Kind::Gpu | Kind::Resources, Some(resource)) => return format!("no node has {resource} left"),
             (Kind::Gpu, None) => "no node has a GPU left",
             (Kind::Resources, None) => "no node has room",
             (Kind::Quota, _) => "the namespace's quota is used up",
@@ -73,7 +75,16 @@ impl fmt::Display for Cause {
             (Kind::Gated, _) => "a scheduling gate holds it",
             (Kind::Other, _) => "it waits",
         };
-        write!(f, "{what}: {}", self.said)
+        what.to_owned()
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.kind, &self.resource) {
+            (Kind::Gpu | Kind::Resources, Some(_)) => f.write_str(&self.lacks()),
+            _ => write!(f, "{}: {}", self.lacks(), self.said),
+        }
     }
 }
 

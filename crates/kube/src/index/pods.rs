@@ -1,11 +1,14 @@
 //! Pods: of which workload, in which state, and how long each phase of a start took.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::Value;
-use tidegate_core::scale::Phase;
+use tidegate_core::scale::{Phase, Pod, Requests};
 use tidegate_core::time::{Span, Time};
+use tidegate_core::units::Milli;
+use tidegate_manifest::quantity;
 
 use super::pending::{self, Cause};
 use super::selector::Selector;
@@ -30,7 +33,22 @@ pub struct Facts {
     pub owner: Option<Arc<str>>,
     /// Condition types that are True.
     pub conditions: Vec<String>,
+    /// Its node.
+    pub node: Option<Arc<str>>,
+    /// Its address.
+    pub ip: Option<IpAddr>,
+    /// The Ready condition, True or not, and since when; `None` where there is none yet.
+    pub readiness: Option<(bool, Option<Time>)>,
+    /// `status.startTime`.
+    pub began: Option<Time>,
+    /// What it asks for of cpu and memory. Pods of one template share it.
+    pub requests: Arc<Requests>,
+    /// `controller.kubernetes.io/pod-deletion-cost`, where somebody has set it.
+    pub deletion_cost: Option<i32>,
 }
+
+/// The annotation by which a ReplicaSet chooses among pods that are equally ready: the lowest goes first.
+pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// When a pod came how far on its way to serve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,8 +116,63 @@ impl Facts {
             },
             owner: owner.and_then(|owner| owner.get("uid")?.as_str()).map(Arc::from),
             conditions: conditions.all_true(),
+            node: object.text("/spec/nodeName").filter(|name| !name.is_empty()).map(Arc::from),
+            ip: object.text("/status/podIP").and_then(|text| text.parse().ok()),
+            readiness: conditions.find("Ready").map(|condition| {
+                let since = condition.get("lastTransitionTime").and_then(Value::as_str).and_then(time);
+                (is_true(condition), since)
+            }),
+            began: object.text("/status/startTime").and_then(time),
+            requests: Arc::new(requests(&object.json)),
+            deletion_cost: object.annotation(DELETION_COST).and_then(|text| text.parse().ok()),
         }
     }
+
+    /// As the resource arithmetic knows it.
+    #[must_use]
+    pub fn pod(&self, name: &str) -> Pod {
+        Pod {
+            name: name.to_owned(),
+            phase: self.phase,
+            ready: self.readiness.map(|(ready, _)| ready),
+            started: self.began,
+            ready_changed: self.readiness.and_then(|(_, since)| since),
+            deleting: self.deleting,
+            requests: (*self.requests).clone(),
+        }
+    }
+
+    /// Whether it has ended, well or badly.
+    #[must_use]
+    pub const fn ended(&self) -> bool {
+        matches!(self.phase, Phase::Succeeded | Phase::Failed)
+    }
+}
+
+/// What a pod asks for of cpu and memory: itself, and each container that runs along, which init
+/// containers do that are always restarted.
+fn requests(json: &Value) -> Requests {
+    let list = |at: &str| json.pointer(at).and_then(Value::as_array).into_iter().flatten();
+    let sidecars = list("/spec/initContainers")
+        .filter(|one| one.get("restartPolicy").and_then(Value::as_str) == Some("Always"));
+    let containers = list("/spec/containers").chain(sidecars);
+    Requests {
+        pod: amounts(json.pointer("/spec/resources/requests")),
+        containers: containers
+            .filter_map(|one| {
+                let name = one.get("name")?.as_str()?.to_owned();
+                Some((name, amounts(one.pointer("/resources/requests"))))
+            })
+            .collect(),
+    }
+}
+
+fn amounts(requests: Option<&Value>) -> BTreeMap<String, Milli> {
+    let of = |resource: &str| {
+        let text = requests?.get(resource)?.as_str()?;
+        Some((resource.to_owned(), quantity::parse(text).ok()?))
+    };
+    ["cpu", "memory"].into_iter().filter_map(of).collect()
 }
 
 /// When the last of its containers began to run; `None` while one does not.
@@ -166,8 +239,14 @@ impl Pods {
     }
 
     /// Takes a pod, and gives the labels it has and had; none where nothing that counts has changed.
-    pub(super) fn put(&mut self, id: Id, facts: Facts) -> Vec<BTreeMap<String, String>> {
+    pub(super) fn put(&mut self, id: Id, mut facts: Facts) -> Vec<BTreeMap<String, String>> {
         let labels = facts.labels.clone();
+        // Pods of one template have names side by side, and ask for the same.
+        let (before, after) = (self.0.range(..&id).next_back(), self.0.range(&id..).next());
+        let same = [before, after].into_iter().flatten().find(|(_, other)| other.requests == facts.requests);
+        if let Some((_, other)) = same {
+            facts.requests = Arc::clone(&other.requests);
+        }
         match self.0.insert(id.clone(), facts) {
             Some(old) if self.0.get(&id) == Some(&old) => Vec::new(),
             Some(old) if old.labels == labels => vec![labels],

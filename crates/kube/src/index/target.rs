@@ -107,7 +107,9 @@ pub(super) fn same(old: &Object, new: &Object) -> bool {
     };
     let body = |object: &Object, field: &str| object.json.get(field).cloned();
     telling(old) == telling(new)
-        && ["spec", "data", "stringData"].iter().all(|field| body(old, field) == body(new, field))
+        && ["spec", "data", "stringData", "endpoints", "ports"]
+            .iter()
+            .all(|field| body(old, field) == body(new, field))
 }
 
 /// What an object scales.

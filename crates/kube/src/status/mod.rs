@@ -34,6 +34,8 @@ pub struct Facts<'a> {
     pub found: Option<u32>,
     /// When it was last active, if it no longer is.
     pub was_active: Option<Time>,
+    /// What there is no more room for.
+    pub limited: Option<&'a str>,
 }
 
 /// Conditions of a decision that are KEDA's, in KEDA's order.
@@ -157,6 +159,13 @@ fn all_conditions(of: &Facts<'_>) -> Vec<Value> {
         let (status, reason) =
             if paused { (Status::True, "ScaledJobPaused") } else { (Status::False, "ScaledJobUnpaused") };
         set("Paused", status, reason, "");
+    }
+    // One that was never short of anything has KEDA's conditions alone.
+    let was = standing.is_some_and(|all| all.iter().any(|one| one.get("type") == Some(&json!("Limited"))));
+    match of.limited {
+        Some(lacks) => set("Limited", Status::True, "NoRoom", lacks),
+        None if was => set("Limited", Status::False, "RoomEnough", ""),
+        None => {}
     }
     match (of.trouble, of.decision) {
         (Some(trouble), _) => set("Ready", Status::False, failed(of.asks), trouble),

@@ -33,6 +33,7 @@ fn facts<'a>(object: &'a Object, decision: &'a Decision, gvk: &'a Gvk) -> Facts<
         workload: Some((gvk, "deployments")),
         found: Some(3),
         was_active: None,
+        limited: None,
     }
 }
 

@@ -9,7 +9,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// Grows with each error, and begins again after the first success.
 #[derive(Debug)]
-pub(super) struct Backoff(Duration);
+pub(crate) struct Backoff(Duration);
 
 impl Default for Backoff {
     fn default() -> Self {

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::object::{Change, Gvk, Kind, Object, Scope};
-use backoff::Backoff;
+pub(crate) use backoff::Backoff;
 
 /// Objects in a page of a list: 500 Deployments of 10 KB are 5 MB in one answer.
 const PAGE: u32 = 500;
@@ -84,10 +84,15 @@ impl Watches {
     /// Begins to watch what is always watched.
     #[must_use]
     pub fn start(client: Client, sight: Sight, out: mpsc::Sender<News>) -> Self {
+        let scopes = sight.scopes();
+        Watches::of(client, sight, scopes, out)
+    }
+
+    /// Begins to watch these scopes.
+    #[must_use]
+    pub fn of(client: Client, sight: Sight, scopes: Vec<Scope>, out: mpsc::Sender<News>) -> Self {
         let mut watches = Watches { client, sight, out, running: BTreeMap::new() };
-        for scope in watches.sight.scopes() {
-            watches.begin(scope);
-        }
+        scopes.into_iter().for_each(|scope| watches.begin(scope));
         watches
     }
 
@@ -138,18 +143,30 @@ impl Sight {
             Kind::Job,
         ];
         kinds.extend(common().map(Kind::Workload));
-        let everywhere = |kind: Kind| Scope { kind, namespace: None, name: None };
-        let mut scopes = vec![everywhere(Kind::ClusterTriggerAuthentication)];
-        for kind in kinds {
-            if self.namespaces.is_empty() {
-                scopes.push(everywhere(kind));
-                continue;
-            }
-            let of = |namespace: &Arc<str>| Some(Arc::clone(namespace));
-            let each = self.namespaces.iter();
-            scopes.extend(each.map(|one| Scope { kind: kind.clone(), namespace: of(one), name: None }));
-        }
+        let everywhere = Scope { kind: Kind::ClusterTriggerAuthentication, namespace: None, name: None };
+        let mut scopes = vec![everywhere];
+        scopes.extend(self.each(kinds));
         scopes
+    }
+
+    /// What a gateway watches.
+    #[must_use]
+    pub fn routes(&self) -> Vec<Scope> {
+        let mut kinds = vec![Kind::ScaledObject, Kind::Pod, Kind::EndpointSlice];
+        kinds.extend(common().map(Kind::Workload));
+        self.each(kinds)
+    }
+
+    /// These kinds in each namespace that is looked at.
+    fn each(&self, kinds: Vec<Kind>) -> Vec<Scope> {
+        let whole = |kind: Kind| vec![Scope { kind, namespace: None, name: None }];
+        let single = |kind: Kind| {
+            let of =
+                |one: &Arc<str>| Scope { kind: kind.clone(), namespace: Some(Arc::clone(one)), name: None };
+            self.namespaces.iter().map(of).collect()
+        };
+        let all = kinds.into_iter();
+        all.flat_map(|kind| if self.namespaces.is_empty() { whole(kind) } else { single(kind) }).collect()
     }
 }
 
@@ -166,6 +183,7 @@ pub(crate) async fn resource(client: &Client, gvk: &Gvk) -> Result<ApiResource, 
         | "StatefulSet"
         | "HorizontalPodAutoscaler"
         | "Pod"
+        | "EndpointSlice"
         | "Job"
         | "Secret"
         | "ConfigMap"

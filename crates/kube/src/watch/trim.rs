@@ -21,12 +21,18 @@ pub(super) fn trim(kind: &Kind, json: &mut Value) {
             metadata.insert("managedFields".to_owned(), managers.as_ref().map_or(Value::Null, names));
         }
         Kind::Pod => {
-            keep(json, "spec", &[]);
+            keep(json, "spec", &["nodeName", "containers", "initContainers", "resources"]);
             keep(
                 json,
                 "status",
-                &["phase", "conditions", "containerStatuses", "initContainerStatuses", "startTime"],
+                &["phase", "conditions", "containerStatuses", "initContainerStatuses", "startTime", "podIP"],
             );
+        }
+        Kind::EndpointSlice => {
+            let endpoints = json.get_mut("endpoints").and_then(Value::as_array_mut);
+            for endpoint in endpoints.into_iter().flatten().filter_map(Value::as_object_mut) {
+                endpoint.retain(|name, _| matches!(name.as_str(), "addresses" | "conditions" | "targetRef"));
+            }
         }
         Kind::Job => keep(json, "spec", &["completions", "suspend", "parallelism"]),
         _ => {}

@@ -6,7 +6,7 @@ use tidegate_kube::migrate::{Asked, Keda, Outcome, adopt, release};
 use tidegate_testkit::cluster::{Cluster, Options};
 
 use super::real::Real;
-use super::rig::{Operator, Prometheus, condition, decisions, deployment, scaled_object, until};
+use super::rig::{Operator, Prometheus, condition, decisions, deployment, scaled_object, triggered, until};
 
 /// The cluster with one Deployment and its ScaledObject.
 async fn cluster(_what: &str, prometheus: &Prometheus, replicas: u32) -> Option<Real> {
@@ -72,6 +72,79 @@ async fn a_real_api_server_sees_no_write_of_one_that_advises() {
     decisions(&operator, 3).await;
     assert_eq!((operator.connection.requests.writes(), operator.connection.requests.refused()), (0, 0));
     assert_eq!(get(&cluster, "deployment").await["spec"]["replicas"], json!(1));
+    operator.stop().await;
+}
+
+/// Workers that are counted, and what is scaled by them at one each; two of it have all GPUs of the nodes.
+fn counted() -> [Value; 3] {
+    let mut workers = deployment("worker", 3);
+    let mut llama = deployment("llama", 0);
+    for (object, name) in [(&mut workers, "worker"), (&mut llama, "llama")] {
+        object.as_object_mut().unwrap().remove("status");
+        object["spec"]["template"]["metadata"] = json!({"labels": {"app": name}});
+    }
+    let gpus = json!({"limits": {"nvidia.com/gpu": "4"}});
+    llama["spec"]["template"]["spec"]["containers"][0]["resources"] = gpus;
+    let metadata = json!({"podSelector": "app=worker", "value": "1"});
+    let trigger = json!([{"type": "kubernetes-workload", "metadata": metadata}]);
+    let behavior = json!({"scaleDown": {"stabilizationWindowSeconds": 0}});
+    let advanced = json!({"horizontalPodAutoscalerConfig": {"behavior": behavior}});
+    let mut object = triggered("llama", trigger, json!({"advanced": advanced}));
+    object["metadata"].as_object_mut().unwrap().remove("creationTimestamp");
+    [workers, llama, object]
+}
+
+/// The pods of llama: by name whether each is ready, and what is written of its cost.
+async fn pods(cluster: &Cluster) -> Vec<(String, bool, Option<String>)> {
+    let list = cluster.get(&["-n", "prod", "pods", "-l", "app=llama"]).await.unwrap_or(Value::Null);
+    let pods = list["items"].as_array().into_iter().flatten();
+    let staying = pods.filter(|pod| pod.pointer("/metadata/deletionTimestamp").is_none());
+    let of = |pod: &Value| {
+        let cost = pod["metadata"]["annotations"]["controller.kubernetes.io/pod-deletion-cost"].as_str();
+        let ready = condition(pod, "Ready").is_some_and(|(status, _)| status == "True");
+        (pod["metadata"]["name"].as_str().unwrap().to_owned(), ready, cost.map(str::to_owned))
+    };
+    staying.map(of).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_real_cluster_pods_are_counted_gpus_limit_and_the_marked_pods_go() {
+    let Some(cluster) = Real::with("prod", Options::default()).await else { return };
+    for one in counted() {
+        cluster.put(one).await;
+    }
+    let operator = Operator::with(cluster.kubeconfig(), false).await;
+    super::rig::within("one for each worker", replicas(&cluster, 3)).await;
+    let limited = async {
+        let is = |object: &Value| condition(object, "Limited").is_some_and(|(status, _)| status == "True");
+        while !is(&get(&cluster, "scaledobject").await) {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    super::rig::within("the third waits for a GPU", limited).await;
+    let scale = async |count: &str| {
+        cluster
+            .succeed(&["-n", "prod", "scale", "deployment", "worker", "--replicas", count], "")
+            .await
+            .unwrap()
+    };
+    scale("6").await;
+    until("six are counted", || operator.told.read("Value { value: 6.0")).await;
+    decisions(&operator, 4).await;
+    assert_eq!(get(&cluster, "deployment").await["spec"]["replicas"], json!(3), "nothing is raised");
+    scale("1").await;
+    super::rig::within("one replica", replicas(&cluster, 1)).await;
+    let left = async {
+        loop {
+            match &pods(&cluster).await[..] {
+                [(_, ready, cost)] => break (*ready, cost.clone()),
+                _ => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            }
+        }
+    };
+    let (ready, cost) = super::rig::within("one pod is left", left).await;
+    assert!(ready, "the one that waited goes first");
+    assert_eq!(cost, None, "Kubernetes took those that were marked");
     operator.stop().await;
 }
 

@@ -3,16 +3,20 @@
 
 mod adoption;
 mod cluster;
+mod demand;
 mod election;
 mod faults;
 mod faults_real;
 mod guides;
 mod install;
+mod leaving;
 mod link;
 mod outage;
 mod real;
 mod rig;
 mod roles;
+mod room;
 mod scaling;
 mod server;
+mod sight;
 mod webhook;

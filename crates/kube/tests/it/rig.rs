@@ -17,7 +17,7 @@ use tidegate_core::time::Time;
 use tidegate_kube::client::{Connection, Options};
 use tidegate_kube::drive::{self, Audience, View, Weight};
 use tidegate_kube::watch::Sight;
-use tidegate_signals::Clock;
+use tidegate_signals::{Clock, Kept, Queries};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -45,7 +45,7 @@ pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
 
 /// What an operator has told.
 #[derive(Clone, Default)]
-pub(crate) struct Told(Arc<Mutex<Vec<String>>>, Arc<AtomicU64>, Arc<AtomicU64>);
+pub(crate) struct Told(Arc<Mutex<Vec<String>>>, Arc<AtomicU64>, Arc<AtomicU64>, Arc<Mutex<String>>);
 
 impl Told {
     pub(crate) fn remarks(&self) -> Vec<String> {
@@ -54,6 +54,11 @@ impl Told {
 
     pub(crate) fn says(&self, text: &str) -> bool {
         self.remarks().iter().any(|remark| remark.contains(text))
+    }
+
+    /// Whether some signal was last read as something with this text.
+    pub(crate) fn read(&self, text: &str) -> bool {
+        self.3.lock().unwrap().contains(text)
     }
 
     pub(crate) fn decisions(&self) -> u64 {
@@ -78,6 +83,8 @@ impl Audience for Told {
     fn look(&mut self, view: &View<'_>) {
         let leads = view.standing == tidegate_kube::lease::elector::Standing::Leads;
         self.2.store(u64::from(leads), Ordering::SeqCst);
+        let readings = view.entries.values().flat_map(|entry| entry.readings.values());
+        *self.3.lock().unwrap() = readings.map(|reading| format!("{reading:?}\n")).collect();
     }
 }
 
@@ -170,6 +177,9 @@ impl Operator {
             clock: clock.unwrap_or_else(Clock::unix),
             audience: Box::new(told.clone()),
             recorder: None,
+            gateways: None,
+            queries: Queries::Remote,
+            kept: Arc::new(Kept::new(false)),
         };
         let task = Some(runtime.spawn(drive::run(config, stop.clone())));
         Operator { told, connection, stop, task, runtime: Some(runtime) }
@@ -268,12 +278,29 @@ pub(crate) fn deployment(name: &str, replicas: u32) -> Value {
     })
 }
 
-/// A ScaledObject of it, at five a replica of what `prometheus` knows.
-pub(crate) fn scaled_object(name: &str, prometheus: &Prometheus, spec: Value) -> Value {
-    let metadata = json!({"serverAddress": prometheus.url, "query": "sum(waiting)", "threshold": "5"});
+/// A pod of a Deployment that has been ready for long.
+pub(crate) fn pod(app: &str, name: &str) -> Value {
+    let since = "2026-01-01T00:00:00Z";
+    let conditions: Vec<Value> = ["PodScheduled", "Initialized", "Ready"]
+        .iter()
+        .map(|type_| json!({"type": type_, "status": "True", "lastTransitionTime": since}))
+        .collect();
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"namespace": "prod", "name": name, "labels": {"app": app}, "creationTimestamp": since},
+        "spec": {
+            "nodeName": "node-1",
+            "containers": [{"name": "main", "image": "x", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}],
+        },
+        "status": {"phase": "Running", "podIP": "127.0.0.1", "startTime": since, "conditions": conditions},
+    })
+}
+
+/// A ScaledObject with these triggers.
+pub(crate) fn triggered(name: &str, triggers: Value, spec: Value) -> Value {
     let mut whole = json!({
         "scaleTargetRef": {"name": name}, "minReplicaCount": 0, "maxReplicaCount": 10, "cooldownPeriod": 300,
-        "triggers": [{"type": "prometheus", "metadata": metadata}],
+        "triggers": triggers,
     });
     for (field, value) in spec.as_object().unwrap() {
         whole[field] = value.clone();
@@ -283,6 +310,12 @@ pub(crate) fn scaled_object(name: &str, prometheus: &Prometheus, spec: Value) ->
         "metadata": {"namespace": "prod", "name": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
         "spec": whole,
     })
+}
+
+/// A ScaledObject of it, at five a replica of what `prometheus` knows.
+pub(crate) fn scaled_object(name: &str, prometheus: &Prometheus, spec: Value) -> Value {
+    let metadata = json!({"serverAddress": prometheus.url, "query": "sum(waiting)", "threshold": "5"});
+    triggered(name, json!([{"type": "prometheus", "metadata": metadata}]), spec)
 }
 
 /// Waits for so many further decisions, so that what was not done had its chance.

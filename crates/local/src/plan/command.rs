@@ -1,7 +1,7 @@
 //! The command of a container, where its image would have been.
 
 use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
-use tidegate_manifest::path;
+use tidegate_manifest::{path, serving};
 use tidegate_metrics::dialect::Engine;
 
 use super::{Remarks, Surroundings};
@@ -168,7 +168,7 @@ fn is_stand_in(words: &[String]) -> bool {
 /// The engine that a command runs.
 fn engine_of(words: &[String]) -> Option<Engine> {
     if is_stand_in(words) {
-        return match argument(words, &["--dialect"]).as_deref() {
+        return match serving::argument(words, &["--dialect"]).as_deref() {
             None | Some("vllm") => Some(Engine::Vllm),
             Some("sglang") => Some(Engine::Sglang),
             Some("tgi") => Some(Engine::Tgi),
@@ -180,26 +180,4 @@ fn engine_of(words: &[String]) -> Option<Engine> {
     let program = words.iter().take(3).map(|word| base_name(word));
     let mut known = program.filter_map(|word| ENTRIES.iter().find(|entry| entry.words.contains(&word)));
     known.next().map(|entry| entry.engine)
-}
-
-/// The value of the first of these flags: `--flag value` or `--flag=value`.
-pub(super) fn argument(words: &[String], flags: &[&str]) -> Option<String> {
-    words.iter().enumerate().find_map(|(index, word)| match word.split_once('=') {
-        Some((flag, value)) if flags.contains(&flag) => Some(value.to_owned()),
-        None if flags.contains(&word.as_str()) => words.get(index + 1).cloned(),
-        _ => None,
-    })
-}
-
-/// Model names that a command line gives; vLLM takes several after one flag.
-pub(super) fn models(words: &[String]) -> Vec<String> {
-    if let Some(at) = words.iter().position(|word| word == "--served-model-name") {
-        return words[at + 1..].iter().take_while(|word| !word.starts_with('-')).cloned().collect();
-    }
-    let flags = ["--served-model-name", "--alias", "-a", "--model-id", "--model-path", "--model"];
-    let named = flags.iter().find_map(|flag| argument(words, &[flag]));
-    // `vllm serve NAME`
-    let serve = words.iter().position(|word| word == "serve").filter(|at| *at < 2);
-    let positional = serve.and_then(|at| words.get(at + 1)).filter(|word| !word.starts_with('-')).cloned();
-    named.or(positional).into_iter().collect()
 }

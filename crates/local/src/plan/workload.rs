@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
 use tidegate_core::time::Span;
 use tidegate_manifest::load::{Document, Manifests};
 use tidegate_manifest::object::Object;
-use tidegate_manifest::{Finding, duration, lower, path, quantity};
+use tidegate_manifest::{Finding, duration, lower, path, quantity, serving};
 use tidegate_metrics::dialect::Engine;
 
 use super::command::{self, Program};
@@ -19,8 +19,6 @@ use crate::unit::{Check, Get, Port, Probe, Secret, Template, Unit, Value, Variab
 
 /// The port of a program of which nothing says where it listens: it is told `$PORT`.
 const PORT_DEFAULT: u16 = 8000;
-/// Names of ports that take requests.
-const SERVING_NAMES: &[&str] = &["http", "api", "openai", "serving", "web", "http1"];
 
 /// Makes one unit.
 pub(super) struct Planner<'a> {
@@ -40,7 +38,7 @@ impl Planner<'_> {
     fn plan(&self, remarks: &mut Remarks<'_>) -> Option<Unit> {
         let (_, pods) = self.workload.object.pod_template()?;
         let spec = pods.spec.as_ref()?;
-        let container = serving_container(spec)?;
+        let container = serving::container(spec)?;
         tell_what_is_left_out(spec, container, remarks);
         let program = command::program(pods, container, self.surroundings, remarks)?;
         let sources = Sources {
@@ -95,14 +93,9 @@ impl Planner<'_> {
     /// Names that requests may use. A program without a port and without a model answers nobody.
     fn models(&self, pods: &PodTemplateSpec, container: &Container, program: &Program) -> Vec<String> {
         if let Some(text) = self.annotation(pods, "tidegate.dev/model") {
-            return text
-                .split(',')
-                .map(str::trim)
-                .filter(|name| !name.is_empty())
-                .map(str::to_owned)
-                .collect();
+            return serving::names(&text);
         }
-        let named = command::models(&program.words);
+        let named = serving::models(&program.words);
         let answers = program.engine.is_some() || container.ports.as_ref().is_some_and(|all| !all.is_empty());
         if named.is_empty() && answers { vec![self.workload.name.clone()] } else { named }
     }
@@ -146,7 +139,7 @@ impl Planner<'_> {
             liveness,
             pre_stop: probes::pre_stop(container, remarks),
             termination_grace: Duration::from_secs(u64::try_from(grace_s).unwrap_or(0)),
-            gpus: amount(container, is_gpu)
+            gpus: serving::amount(container, serving::is_gpu)
                 .map_or(0, |milli| u32::try_from(milli / 1000).unwrap_or(u32::MAX)),
             memory_limit_bytes: memory_limit(container),
             labels: metadata.labels.unwrap_or_default(),
@@ -157,17 +150,6 @@ impl Planner<'_> {
 
 fn positive(span: Span) -> Option<Duration> {
     u64::try_from(span.as_micros()).ok().map(Duration::from_micros)
-}
-
-/// The first container that serves: by its image, a GPU, a readiness probe or a port.
-fn serving_container(spec: &PodSpec) -> Option<&Container> {
-    let serves = |container: &&Container| {
-        container.image.as_deref().and_then(Engine::of_image).is_some()
-            || amount(container, is_gpu).is_some()
-            || container.readiness_probe.is_some()
-            || container.ports.as_ref().is_some_and(|ports| !ports.is_empty())
-    };
-    spec.containers.iter().find(serves).or_else(|| spec.containers.first())
 }
 
 fn tell_what_is_left_out(spec: &PodSpec, container: &Container, remarks: &mut Remarks<'_>) {
@@ -214,9 +196,8 @@ fn ports(container: &Container, program: &Program, asked: &[u16]) -> (u16, Vec<P
             ports.push(Port { name: port.name.clone(), number });
         }
     }
-    let said = command::argument(&program.words, &["--port", "-p"]).and_then(|text| text.parse().ok());
-    let named =
-        ports.iter().find(|port| port.name.as_deref().is_some_and(|name| SERVING_NAMES.contains(&name)));
+    let said = serving::argument(&program.words, &["--port", "-p"]).and_then(|text| text.parse().ok());
+    let named = ports.iter().find(|port| port.name.as_deref().is_some_and(serving::is_serving_name));
     let serving = said
         .or(named.map(|port| port.number))
         .or(asked.first().copied())
@@ -276,19 +257,6 @@ fn working_dir(container: &Container, remarks: &mut Remarks<'_>) -> Option<PathB
     Some(directory)
 }
 
-fn is_gpu(resource: &str) -> bool {
-    resource.ends_with("/gpu")
-}
-
-/// Thousandths of a resource: its limit, or else its request.
-fn amount(container: &Container, is: impl Fn(&str) -> bool) -> Option<i64> {
-    let resources = container.resources.as_ref()?;
-    [&resources.limits, &resources.requests].into_iter().flatten().find_map(|amounts| {
-        let (_, amount) = amounts.iter().find(|(name, _)| is(name))?;
-        quantity::parse(&amount.0).ok().map(|milli| milli.0).filter(|milli| *milli > 0)
-    })
-}
-
 fn memory_limit(container: &Container) -> Option<u64> {
     let limits = container.resources.as_ref()?.limits.as_ref()?;
     let milli = quantity::parse(&limits.get("memory")?.0).ok()?;
@@ -303,12 +271,8 @@ fn upstream_key(program: &Program, env: &[Variable]) -> Option<Secret> {
             Value::Field(_) => None,
         })
     };
-    let said = command::argument(&program.words, &["--api-key"]);
+    let said = serving::argument(&program.words, &["--api-key"]);
     let said = said.map(|text| crate::words::expand(&text, variable));
-    let name = match program.engine {
-        Some(Engine::Vllm) => "VLLM_API_KEY",
-        Some(Engine::LlamaCpp) => "LLAMA_API_KEY",
-        _ => "API_KEY",
-    };
+    let name = serving::key_variable(program.engine);
     said.or_else(|| variable(name)).filter(|key| !key.is_empty()).map(Secret)
 }

@@ -23,7 +23,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
     Annotation {
         name: "tidegate.dev/model",
         about: "model names that requests use",
-        now: "`up` routes by it; `lint` takes it for a promise that requests are held at zero",
+        now: "`up` and `gateway` route by it; `lint` takes it for a promise that requests are held at zero",
     },
     Annotation {
         name: "tidegate.dev/policy",
@@ -48,12 +48,12 @@ pub const ANNOTATIONS: &[Annotation] = &[
     Annotation {
         name: "tidegate.dev/hold-timeout",
         about: "how long a request may wait for a first replica",
-        now: "`up`: 10 minutes by default",
+        now: "`up`, `gateway`: 10 minutes by default",
     },
     Annotation {
         name: "tidegate.dev/hold-max",
         about: "how many requests may wait for a first replica",
-        now: "`up`: 1000 by default",
+        now: "`up`, `gateway`: 1000 by default",
     },
     Annotation {
         name: "tidegate.dev/honour-polling-interval",
@@ -63,7 +63,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
     Annotation {
         name: "tidegate.dev/prometheus",
         about: "embedded: evaluate queries over what we scrape; remote: ask the server the trigger names",
-        now: "`up`: as `--prometheus` says, embedded by default",
+        now: "as `--prometheus` says: for `up` embedded by default, for `operator` remote",
     },
     Annotation {
         name: "tidegate.dev/preemptible",

@@ -52,8 +52,9 @@ pub struct Service {
     pub port: u16,
 }
 
-/// Finds the ready endpoints of a service, at once: the driver has an index of them.
-pub type Endpoints = Arc<dyn Fn(&Service) -> Result<Vec<SocketAddr>, String> + Send + Sync>;
+/// Finds the ready endpoints of a service. The first time it may have to wait for a list of them.
+pub type Endpoints =
+    Arc<dyn Fn(&Service) -> BoxFuture<'static, Result<Vec<SocketAddr>, String>> + Send + Sync>;
 
 /// Why there is no number.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -213,7 +214,7 @@ impl MetricsApi {
         match &self.several {
             None => self.one(&self.authority).await,
             Some((service, endpoints, aggregation)) => {
-                let mut all = endpoints(service).map_err(|reason| Error::Endpoints(brief(reason)))?;
+                let mut all = endpoints(service).await.map_err(|reason| Error::Endpoints(brief(reason)))?;
                 if all.is_empty() {
                     let (name, namespace) = (service.name.clone(), service.namespace.clone());
                     return Err(Error::NoEndpoints { name, namespace });

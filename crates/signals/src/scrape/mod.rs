@@ -9,6 +9,7 @@
 mod worker;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -76,6 +77,56 @@ impl Endpoint {
     #[must_use]
     pub fn new(id: impl Into<Arc<str>>, url: Uri, engine: Option<Engine>) -> Self {
         Endpoint { id: id.into(), url, engine, authorization: None, labels: Vec::new(), series: None }
+    }
+}
+
+/// A replica, by what its series are labelled with: as Prometheus' usual configuration does.
+#[derive(Clone, Copy, Debug)]
+pub struct Replica<'a> {
+    /// Its name among all endpoints.
+    pub id: &'a Arc<str>,
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// The pod.
+    pub pod: &'a str,
+    /// The container that serves.
+    pub container: &'a str,
+    /// The kind of its workload in small letters: `deployment`.
+    pub kind: &'a str,
+    /// Its workload's name.
+    pub workload: &'a str,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The path of its metrics.
+    pub path: &'a str,
+    /// The engine, where it is known.
+    pub engine: Option<Engine>,
+    /// The key it asks of its clients.
+    pub key: Option<&'a str>,
+    /// The model it serves: for engines whose series do not say. Theirs wins.
+    pub model: Option<&'a str>,
+}
+
+impl Replica<'_> {
+    /// What is asked; `None` where the path makes no address.
+    #[must_use]
+    pub fn endpoint(&self, series: Option<Arc<Series>>) -> Option<Endpoint> {
+        let url = format!("http://{}{}", self.addr, self.path).parse().ok()?;
+        let mut endpoint = Endpoint::new(Arc::clone(self.id), url, self.engine);
+        endpoint.authorization = self.key.and_then(|key| format!("Bearer {key}").parse().ok());
+        endpoint.series = series;
+        let instance = self.addr.to_string();
+        let labels = [
+            ("namespace", self.namespace),
+            ("pod", self.pod),
+            ("container", self.container),
+            (self.kind, self.workload),
+            ("job", self.workload),
+            ("instance", &instance),
+        ];
+        let labels = labels.into_iter().chain(self.model.map(|model| ("model_name", model)));
+        endpoint.labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Some(endpoint)
     }
 }
 

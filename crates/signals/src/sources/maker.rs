@@ -98,8 +98,17 @@ impl<'a> Maker<'a> {
                      to tidegate-gateway.tidegate:9090",
                 ),
             },
-            // Endpoints of services are known to a cluster's driver alone.
-            trigger::Source::MetricsApi(api) => self.remote(MetricsApi::new(api, value, None)),
+            trigger::Source::MetricsApi(api) => {
+                let endpoints = self.shared.cluster.map(|cluster| Arc::clone(&cluster.endpoints));
+                self.remote(MetricsApi::new(api, value, endpoints))
+            }
+            trigger::Source::KubernetesWorkload(workload) => match self.shared.cluster {
+                Some(_) => Source::Pods(Box::new(workload.clone())),
+                None => unsupported(
+                    "pods are counted on a cluster only; on one machine use the gateway's demand or the \
+                     engines' own metrics",
+                ),
+            },
             trigger::Source::AwsSqs(queue) => {
                 self.remote(AwsSqs::new(queue, value, |name| std::env::var(name).ok()))
             }

@@ -6,7 +6,8 @@
 //! | `redis`, `redis-cluster`, `redis-sentinel` and their `-streams` | [`crate::redis`] |
 //! | `prometheus` | [`Compiled`] over what we scrape of the target's own replicas, or [`crate::prometheus`]: as the annotation `tidegate.dev/prometheus` says, else as the driver does |
 //! | `external`, `external-push` whose server is our gateway | the driver: it has the gateway; with `signal`, what was pushed under that name |
-//! | `cpu`, `memory` | the driver's look at its processes ([`crate::process`]) |
+//! | `cpu`, `memory` | the driver's look at its processes ([`crate::process`]) or pods |
+//! | `kubernetes-workload` | a cluster's driver, which counts pods ([`Cluster`]) |
 //! | `kafka`, `nats-jetstream`, `rabbitmq`, `postgresql`, `mysql`, `metrics-api`, `aws-sqs-queue`, other `external` and `external-push` | the module of that name |
 //! | any other | nothing: its reading is an error that says so |
 //!
@@ -14,6 +15,7 @@
 
 mod maker;
 
+use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -22,12 +24,13 @@ use tidegate_core::scale::spec::Metric;
 use tidegate_core::time::Time;
 use tidegate_manifest::bound::{Bound, Files};
 use tidegate_manifest::lower::CronSignal;
-use tidegate_manifest::trigger::GatewayMetric;
+use tidegate_manifest::trigger::{GatewayMetric, KubernetesWorkload};
 use tidegate_manifest::{Manifests, Target};
 use tidegate_metrics::eval::Compiled;
 
 use self::maker::{Maker, unsupported};
 use crate::asker::{Asker, Follower, News};
+use crate::metrics_api::Endpoints;
 use crate::process::Usage;
 use crate::pushed::Pushed;
 use crate::series::{Kept, Series, error};
@@ -50,6 +53,8 @@ pub enum Source {
         /// The container the trigger names.
         container: Option<String>,
     },
+    /// How many pods a selector chooses in the object's namespace, which the driver knows.
+    Pods(Box<KubernetesWorkload>),
     /// Nothing, and why.
     Unsupported {
         /// What is missing and what to do.
@@ -100,6 +105,19 @@ pub enum Queries {
     Remote,
 }
 
+/// What only a cluster's driver can tell.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The endpoints behind a service.
+    pub endpoints: Endpoints,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").finish_non_exhaustive()
+    }
+}
+
 /// What the targets of one driver share.
 #[derive(Clone, Copy)]
 pub struct Shared<'a> {
@@ -111,6 +129,8 @@ pub struct Shared<'a> {
     pub queries: Queries,
     /// The parameters in a file that a ClusterTriggerAuthentication names.
     pub files: &'a Files,
+    /// The cluster, where the driver's world is one: pods are then counted and services have endpoints.
+    pub cluster: Option<&'a Cluster>,
 }
 
 /// The sources of one target.
@@ -244,8 +264,8 @@ impl Sources {
                     error("the gateway's demand is no finite number")
                 }
             }
-            // The driver hands it in when it has looked.
-            Source::Usage { .. } => return None,
+            // The driver hands these in when it has looked.
+            Source::Usage { .. } | Source::Pods(_) => return None,
             Source::Unsupported { why } => Reading::Error(Arc::clone(why)),
         })
     }

@@ -148,7 +148,8 @@ async fn endpoints_of_a_service_are_put_together_and_those_that_fail_are_left_ou
         let endpoints: Endpoints = Arc::new(move |service| {
             let expected = Service { name: "vllm".to_owned(), namespace: "models".to_owned(), port: 8000 };
             assert_eq!(*service, expected);
-            Ok(ready.clone())
+            let ready = ready.clone();
+            Box::pin(async move { Ok(ready) })
         });
         made(&metadata, &[], Some(endpoints)).expect("the trigger is supported")
     };

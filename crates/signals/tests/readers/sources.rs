@@ -65,7 +65,13 @@ fn sources(triggers: &str, address: &str) -> Sources {
     Sources::new(
         target,
         &manifests,
-        Shared { asker: &asker, pushed: &pushed, queries: Queries::Embedded, files: &Files::new() },
+        Shared {
+            asker: &asker,
+            pushed: &pushed,
+            queries: Queries::Embedded,
+            files: &Files::new(),
+            cluster: None,
+        },
     )
 }
 

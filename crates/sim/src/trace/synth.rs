@@ -323,14 +323,14 @@ mod tests {
         near(between(&step, 0, 300), 600.0);
         near(between(&step, 300, 1_200), 18_000.0);
         let ramp = drawn("ramp rate=0 high=20 at=100s over=100s for=300s", 3);
-        assert_eq!(between(&ramp, 0, 100), 0.0);
+        assert!(between(&ramp, 0, 100) < 0.5);
         near(between(&ramp, 100, 200), 1_000.0);
         near(between(&ramp, 200, 300), 2_000.0);
         let spike = drawn("spike,rate=1,high=100", 4);
         near(between(&spike, 300, 330), 3_000.0);
         near(between(&spike, 330, 1_200), 870.0);
         let silence = drawn("silence,rate=10", 5);
-        assert_eq!(between(&silence, 1_200, 4_800), 0.0);
+        assert!(between(&silence, 1_200, 4_800) < 0.5);
         near(between(&silence, 4_800, 7_200), 24_000.0);
         let daily = drawn("daily,rate=0,high=10,period=1h,for=2h", 6);
         near(between(&daily, 0, 3_600), 18_000.0);

@@ -5,6 +5,7 @@ pub(crate) mod compare;
 mod decide;
 pub(crate) mod doctor;
 pub(crate) mod engine;
+pub(crate) mod gateway;
 mod lint;
 pub(crate) mod load;
 pub(crate) mod migrate;
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Up(args) => crate::up::run(&args),
         Command::Operator(args) => operator::run(&args),
+        Command::Gateway(args) => gateway::run(&args),
         Command::Adopt(args) => migrate::adopt(&args),
         Command::Release(args) => migrate::release(&args),
         Command::Engine(args) => engine::run(args),

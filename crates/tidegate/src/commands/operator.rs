@@ -3,6 +3,7 @@
 //! The loop is [`tidegate_kube::drive`]; here it gets its connection, its journal, its admin listener and
 //! its end.
 
+mod gateways;
 mod metrics;
 mod show;
 mod webhook;
@@ -21,10 +22,11 @@ use tidegate_journal::Journal;
 use tidegate_kube::client::{Connection, Options};
 use tidegate_kube::drive;
 use tidegate_kube::watch::Sight;
-use tidegate_signals::Clock;
+use tidegate_signals::{Clock, Kept};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::args::Prometheus;
 use crate::journals::Directory;
 use crate::output;
 
@@ -59,11 +61,17 @@ pub(crate) struct OperatorArgs {
     /// Where the dashboard, the metrics and the admin API are.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8081")]
     admin_addr: std::net::SocketAddr,
+    /// Where prometheus triggers are answered: by the server that each names, or over what the operator
+    /// scrapes of the pods itself. The annotation tidegate.dev/prometheus of an object goes before it.
+    #[arg(long, value_enum, default_value_t = Prometheus::Remote, value_name = "WHERE")]
+    prometheus: Prometheus,
     #[command(flatten)]
     webhook: webhook::WebhookArgs,
     /// Write a journal of every event and decision into this directory.
     #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
+    #[command(flatten)]
+    demand: gateways::DemandArgs,
 }
 
 /// A name that can be part of an object's name and a label's value.
@@ -101,7 +109,11 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
     let counts = metrics::Counts::new(Arc::clone(&connection.requests));
     let writer = counts.clone();
     board.add_metrics(move |out| writer.write(out));
-    let admin = admin(args, Arc::clone(&board)).await?;
+    let kept = Arc::new(Kept::new(false));
+    let admin = admin(args, Arc::clone(&board), &kept).await?;
+    let stop = CancellationToken::new();
+    let listening = args.demand.listen(&connection, &namespace, stop.clone()).await?;
+    let demand_addr = listening.as_ref().map(|listening| listening.addr);
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "tidegate".to_owned());
     let config = drive::Config {
         sight: Sight {
@@ -118,15 +130,20 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
         me: tidegate_kube::lease::identity(&host),
         audience: Box::new(show::Told::new(board, counts)),
         recorder: args.journal.as_deref().map(journal).transpose()?,
+        gateways: listening.map(|listening| listening.inbox),
+        queries: args.prometheus.into(),
+        kept: Arc::clone(&kept),
         connection: connection.clone(),
         clock,
     };
     {
         let mut out = io::stdout().lock();
+        if let Some(addr) = demand_addr {
+            writeln!(out, "demand {addr}")?;
+        }
         writeln!(out, "dashboard http://{}/", admin.addr)?;
         out.flush()?;
     }
-    let stop = CancellationToken::new();
     let webhook = args.webhook.start(connection.client, namespace, &stop).await?;
     let ending = stop.clone();
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
@@ -155,7 +172,7 @@ fn journal(path: &std::path::Path) -> Result<Box<dyn Recorder + Send>> {
     Ok(Box::new(Journal::new(segments, String::new(), 0)))
 }
 
-async fn admin(args: &OperatorArgs, board: Arc<Board>) -> Result<tidegate_dashboard::Running> {
+async fn admin(args: &OperatorArgs, board: Arc<Board>, kept: &Kept) -> Result<tidegate_dashboard::Running> {
     const TOKEN: &str = "TIDEGATE_ADMIN_TOKEN";
     let token = if args.admin_addr.ip().is_loopback() {
         None
@@ -166,7 +183,7 @@ async fn admin(args: &OperatorArgs, board: Arc<Board>) -> Result<tidegate_dashbo
         };
         Some(token)
     };
-    let config =
-        tidegate_dashboard::Config { addr: args.admin_addr, token, tls: None, series: None, push: None };
+    let series = Some(Arc::clone(kept.store()));
+    let config = tidegate_dashboard::Config { addr: args.admin_addr, token, tls: None, series, push: None };
     Ok(tidegate_dashboard::serve(config, board).await?)
 }

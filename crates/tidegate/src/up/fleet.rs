@@ -405,6 +405,7 @@ impl Loop {
                 pushed: &self.pushed,
                 queries: self.queries,
                 files: self.world.auth.all(),
+                cluster: None,
             };
             let sources =
                 Arc::new(Sources::new(target, &self.world.manifests, shared).keeping(&self.kept, name));

@@ -36,20 +36,23 @@ pub(crate) fn routed(unit: &Unit) -> TargetConfig {
     TargetConfig {
         name: Arc::clone(&unit.target),
         models: unit.models.clone(),
-        limits: limits(unit),
+        limits: limits(unit.hold_max, unit.hold_timeout.map(span), &unit.template.command),
         upstream_key: unit.upstream_key.as_ref().map(|key| Secret::new(key.0.clone())),
     }
 }
 
-fn limits(unit: &Unit) -> Limits {
-    let span =
-        |duration: Duration| Span::from_micros(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX));
+fn span(duration: Duration) -> Span {
+    Span::from_micros(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// What requests may use where annotations and the command say so much, or nothing.
+pub(crate) fn limits(hold_max: Option<u32>, hold_timeout: Option<Span>, command: &[String]) -> Limits {
     Limits {
-        hold_count_max: unit.hold_max.unwrap_or(HOLD_COUNT_MAX),
+        hold_count_max: hold_max.unwrap_or(HOLD_COUNT_MAX),
         hold_bytes_max: HOLD_BYTES_MAX,
-        wait_no_replica: unit.hold_timeout.map_or(WAIT_NO_REPLICA, span),
+        wait_no_replica: hold_timeout.unwrap_or(WAIT_NO_REPLICA),
         wait_busy: WAIT_BUSY,
-        slots: slots(&unit.template.command).unwrap_or(SLOTS),
+        slots: slots(command).unwrap_or(SLOTS),
         tenant_count_max: TENANT_COUNT_MAX,
     }
 }

@@ -14,9 +14,9 @@ mod demo;
 mod devices;
 mod fleet;
 mod here;
-mod limits;
+pub(crate) mod limits;
 mod scrape;
-mod show;
+pub(crate) mod show;
 mod swap;
 mod traffic;
 mod trust;
@@ -311,7 +311,7 @@ fn push(state_dir: &Path, pushed: Pushed) -> Result<Push> {
 }
 
 /// 128 bits nobody can guess, in hex.
-fn token() -> Result<String> {
+pub(crate) fn token() -> Result<String> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))

@@ -7,8 +7,8 @@ use tidegate_core::route::{EndpointId, EngineLoad};
 use tidegate_gateway::Gateway;
 use tidegate_local::Unit;
 use tidegate_metrics::sample::EngineSample;
-use tidegate_signals::scrape::Pace;
-use tidegate_signals::{Clock, Endpoint, Scraper, Series};
+use tidegate_signals::scrape::{Pace, Replica};
+use tidegate_signals::{Clock, Scraper, Series};
 
 /// Asks replicas, and remembers what they said last.
 pub(crate) struct Scrapes {
@@ -59,24 +59,20 @@ impl Scrapes {
         let mut known = self.known();
         known.replicas.insert(Arc::clone(replica), (id, None));
         let Some((unit, series)) = known.targets.get(target) else { return };
-        let path = unit.engine.map_or("/metrics", |engine| engine.metrics_path());
-        let Ok(url) = format!("http://{addr}{path}").parse() else { return };
-        let mut endpoint = Endpoint::new(Arc::clone(replica), url, unit.engine);
-        endpoint.authorization =
-            unit.upstream_key.as_ref().and_then(|key| format!("Bearer {}", key.0).parse().ok());
-        endpoint.series.clone_from(series);
-        endpoint.labels = vec![
-            ("namespace".to_owned(), unit.template.namespace.clone()),
-            ("pod".to_owned(), replica.to_string()),
-            ("container".to_owned(), unit.template.container.clone()),
-            ("deployment".to_owned(), unit.workload.clone()),
-            ("job".to_owned(), unit.workload.clone()),
-            ("instance".to_owned(), addr.to_string()),
-        ];
-        // The engine's own label wins; llama.cpp and TGI have none.
-        if let Some(model) = unit.models.first() {
-            endpoint.labels.push(("model_name".to_owned(), model.clone()));
-        }
+        let asked = Replica {
+            id: replica,
+            namespace: &unit.template.namespace,
+            pod: replica,
+            container: &unit.template.container,
+            kind: "deployment",
+            workload: &unit.workload,
+            addr,
+            path: unit.engine.map_or("/metrics", |engine| engine.metrics_path()),
+            engine: unit.engine,
+            key: unit.upstream_key.as_ref().map(|key| key.0.as_str()),
+            model: unit.models.first().map(String::as_str),
+        };
+        let Some(endpoint) = asked.endpoint(series.clone()) else { return };
         drop(known);
         self.scraper.add(endpoint);
     }

@@ -37,7 +37,7 @@ impl Notes {
         notes.push(Note { at_unix_s, severity, text });
     }
 
-    fn list(&self) -> Vec<Note> {
+    pub(crate) fn list(&self) -> Vec<Note> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -48,8 +48,8 @@ pub(crate) struct Counted {
     at_unix_s: f64,
     requests: u64,
     tokens: u64,
-    requests_per_s: f64,
-    tokens_per_s: f64,
+    pub(crate) requests_per_s: f64,
+    pub(crate) tokens_per_s: f64,
     cost: f64,
 }
 
@@ -151,7 +151,7 @@ fn target(of: &mut Loop, unit: &Unit, status: &Status, traffic: Option<&Traffic>
 }
 
 /// What the gateway knows.
-fn flow(view: &mut TargetView, traffic: &Traffic, now: f64) {
+pub(crate) fn flow(view: &mut TargetView, traffic: &Traffic, now: f64) {
     view.waiting = traffic.demand.waiting;
     view.in_flight = traffic.demand.in_flight;
     view.tokens = traffic.demand.waiting_tokens + traffic.demand.in_flight_tokens;
@@ -171,7 +171,7 @@ fn flow(view: &mut TargetView, traffic: &Traffic, now: f64) {
 }
 
 /// Rates over the last seconds, and money: GPU seconds held since it was last looked at.
-fn count_up(before: Counted, view: &TargetView, traffic: Option<&Traffic>, now: f64) -> Counted {
+pub(crate) fn count_up(before: Counted, view: &TargetView, traffic: Option<&Traffic>, now: f64) -> Counted {
     let requests = traffic.map_or(0, |traffic| traffic.requests.values().sum());
     let tokens = traffic.map_or(0, |traffic| traffic.tokens_out);
     if before.at_unix_s <= 0.0 {

@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::decision::{Because, Conditions, Lost, Rule, Status, Trace};
+use super::observe::Room;
 use super::spec::{Behavior, Metric, Select, Tuning};
 use crate::time::{Span, Time};
 use crate::window::{Recommendations, ScaleEvents, Windows};
@@ -91,6 +92,8 @@ pub struct Pass<'a> {
     pub readable_at_zero: bool,
     /// Ascent or descent paused by annotation rather than by the manifest's own `selectPolicy`.
     pub paused: (bool, bool),
+    /// What there is no more room for.
+    pub room: Option<&'a Room>,
 }
 
 /// Whether this pass computes metrics at zero replicas (feature gate HPAScaleToZero).
@@ -126,7 +129,8 @@ pub(crate) fn reconcile(
             None => without_behavior(pass, memory, wanted, trace, conditions),
             Some(behavior) => with_behavior(pass, behavior, memory, wanted, trace, conditions),
         };
-        leave_zero(pass, limited, trace, conditions)
+        let limited = leave_zero(pass, limited, trace, conditions);
+        within_room(pass, limited, trace, conditions)
     };
     if desired != current {
         carry_out(pass, memory, desired);
@@ -142,6 +146,18 @@ fn leave_zero(pass: &Pass<'_>, wanted: u32, trace: &mut Trace, conditions: &mut 
         return trace.settle(Rule::Min, wanted, pass.min, Because::LeavesZero { min: pass.min });
     }
     wanted
+}
+
+/// Nothing is raised while what was raised before waits; what is lowered is lowered.
+fn within_room(pass: &Pass<'_>, wanted: u32, trace: &mut Trace, conditions: &mut Conditions) -> u32 {
+    let Some(room) = pass.room.filter(|_| wanted > pass.current) else { return wanted };
+    let most = room.replicas.max(pass.current);
+    if wanted <= most {
+        return wanted;
+    }
+    conditions.scaling_limited = Some((Status::True, "NoRoom"));
+    let because = Because::NoRoom { waiting: room.waiting, lacks: Arc::clone(&room.lacks) };
+    trace.settle(Rule::Room, wanted, most, because)
 }
 
 fn note_zero(pass: &Pass<'_>, memory: &mut Memory, desired: u32, conditions: &mut Conditions) {

@@ -61,6 +61,7 @@ impl Counts {
         let mut text = String::new();
         scalers(view, &mut text);
         objects(view, &mut text);
+        pods(view, &mut text);
         ours(view, self, &mut text);
         *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
@@ -115,6 +116,39 @@ fn objects(view: &View<'_>, out: &mut String) {
     }
 }
 
+fn pods(view: &View<'_>, out: &mut String) {
+    let labels = |entry: &Entry| {
+        [("namespace", entry.key.namespace.to_string()), ("scaledObject", entry.key.name.to_string())]
+    };
+    let each = |family: &mut Family<'_>, value: &dyn Fn(&Entry) -> Option<f64>| {
+        for entry in view.entries.values().filter(|entry| entry.key.asks == Asks::ScaledObject) {
+            let labels = labels(entry);
+            if let Some(value) = value(entry) {
+                family
+                    .add(&[(labels[0].0, labels[0].1.as_str()), (labels[1].0, labels[1].1.as_str())], value);
+            }
+        }
+    };
+    let help = "1 where no more replicas are asked for, because some wait for GPUs, nodes or quota";
+    each(&mut Family::new(out, "tidegate_target_limited", help), &|entry| {
+        Some(f64::from(u32::from(matches!(entry.room, Some(Some(_))))))
+    });
+    let help = "Pods that are drained before a count is lowered";
+    each(&mut Family::new(out, "tidegate_target_draining_pods", help), &|entry| {
+        entry.leave.as_ref().map(|leave| leave.pods.len() as f64)
+    });
+    let mut family =
+        Family::new(out, "tidegate_start_phase_seconds", "How long each phase of a pod's last start took");
+    for entry in view.entries.values() {
+        let labels = labels(entry);
+        for (phase, span) in entry.starts.last().iter().flat_map(|(_, phases)| phases) {
+            let labels =
+                [(labels[0].0, labels[0].1.as_str()), (labels[1].0, labels[1].1.as_str()), ("phase", *phase)];
+            family.add(&labels, span.as_secs_f64());
+        }
+    }
+}
+
 fn ours(view: &View<'_>, counts: &Counts, out: &mut String) {
     let requests = &counts.requests;
     let mut one = |name: &'static str, help: &str, value: f64| {
@@ -130,6 +164,9 @@ fn ours(view: &View<'_>, counts: &Counts, out: &mut String) {
     one("tidegate_writes_waiting", "Writes that wait or are under way", view.waiting as f64);
     one("tidegate_watches_blind", "Watches that cannot see", view.blind.len() as f64);
     one("tidegate_tick_lag_seconds", "How late the last tick was", view.lag_s);
+    let (gateways, silent) = view.gateways.gateways(view.at);
+    one("tidegate_gateways", "Gateways that tell what is asked for", gateways as f64);
+    one("tidegate_gateways_silent", "Gateways that have said nothing for 5 s", silent as f64);
     one("tidegate_ticks", "Ticks since the start", counts.ticks as f64);
     one("tidegate_ticks_late", "Ticks that came more than a second late", counts.late as f64);
     one("tidegate_kube_reads", "Requests that read, since the start", requests.reads() as f64);

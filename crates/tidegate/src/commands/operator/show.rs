@@ -7,7 +7,9 @@ use tidegate_core::scale::{Decision, Reading};
 use tidegate_core::time::Time;
 use tidegate_dashboard::Board;
 use tidegate_dashboard::model::{Fleet, Note, Severity, SignalState, SignalView, StartView, TargetView};
+use tidegate_kube::demand::Known;
 use tidegate_kube::drive::{Audience, Entry, View, Weight};
+use tidegate_signals::Demand;
 
 use super::metrics::Counts;
 use crate::output;
@@ -55,14 +57,18 @@ impl Audience for Told {
         self.board.publish(Fleet {
             at_unix_s: view.at.as_secs_f64(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            targets: view.entries.values().take(SHOWN_MAX).map(target).collect(),
+            targets: view.entries.values().take(SHOWN_MAX).map(|entry| target(view, entry)).collect(),
             notes: self.notes.clone(),
             ..Fleet::default()
         });
     }
 }
 
-fn target(entry: &Entry) -> TargetView {
+fn target(view: &View<'_>, entry: &Entry) -> TargetView {
+    let demand = match view.gateways.demand(&entry.key, view.at) {
+        Known::Nobody => Demand::default(),
+        Known::Fresh(demand) | Known::Stale(demand, _) => demand,
+    };
     let fleet = entry.fleet.unwrap_or_default();
     let decided = entry.latest.as_ref().map(|decision| decision.replicas);
     TargetView {
@@ -73,6 +79,10 @@ fn target(entry: &Entry) -> TargetView {
         wanted: decided.unwrap_or(fleet.spec),
         ready: fleet.ready,
         starting: fleet.starting,
+        // Whole numbers, summed.
+        waiting: demand.waiting as u32,
+        in_flight: demand.in_flight as u32,
+        tokens: demand.tokens as u64,
         trouble: entry.trouble.clone().or_else(|| entry.held.clone()),
         signals: signals(entry),
         starts: entry.starts.iter().rev().map(|(at, phases)| start(*at, phases)).collect(),

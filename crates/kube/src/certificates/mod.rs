@@ -4,6 +4,8 @@
 //! certificate of the old one is trusted until it is renewed itself. That is at the latest 60 days later, and the old CA
 //! has 240 days left then. The two are never renewed at once: no moment has a certificate that nobody trusts yet.
 
+pub(crate) mod secret;
+
 use std::sync::Arc;
 
 use jiff::civil::Date;
@@ -24,9 +26,9 @@ const CERT_LEFT_DAYS: i32 = 30;
 
 /// What cannot be made or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     /// A certificate could not be made.
-    #[error("cannot make a certificate: {0}; check --webhook-host")]
+    #[error("cannot make a certificate: {0}; check the names it is for")]
     Make(String),
     /// What the Secret holds is no certificate and key.
     #[error("what the Secret holds cannot be served: {0}; delete it, and it is made anew")]
@@ -35,21 +37,21 @@ pub(super) enum Error {
 
 /// What the Secret holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Bundle {
+pub(crate) struct Bundle {
     /// The CA, and after it the one before.
-    pub(super) ca: String,
-    pub(super) ca_key: String,
-    pub(super) cert: String,
-    pub(super) key: String,
+    pub(crate) ca: String,
+    pub(crate) ca_key: String,
+    pub(crate) cert: String,
+    pub(crate) key: String,
     /// Until when the CA and the certificate live.
-    pub(super) ca_until: Date,
-    pub(super) cert_until: Date,
+    pub(crate) ca_until: Date,
+    pub(crate) cert_until: Date,
     /// The names the certificate is for, with commas.
-    pub(super) names: String,
+    pub(crate) names: String,
 }
 
 /// The bundle that should be there instead of `known`; `None` where that will do.
-pub(super) fn renew(known: Option<&Bundle>, names: &[String], today: Date) -> Result<Option<Bundle>, Error> {
+pub(crate) fn renew(known: Option<&Bundle>, names: &[String], today: Date) -> Result<Option<Bundle>, Error> {
     let listed = names.join(",");
     let Some(known) = known else {
         let (ca, ca_key, ca_until) = authority(today)?;
@@ -75,7 +77,7 @@ fn days(days: i32) -> Span {
 
 fn of_authority() -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "tidegate webhook CA");
+    params.distinguished_name.push(DnType::CommonName, "tidegate CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
@@ -105,7 +107,7 @@ fn certificate(ca_key: &str, names: &[String], today: Date) -> Result<(String, S
     // Of the CA only its name and its key's identifier stand in what it signs, and both are known.
     let issuer = Issuer::new(of_authority(), ca_key);
     let mut params = CertificateParams::new(names.to_vec()).map_err(|error| make(&error))?;
-    params.distinguished_name.push(DnType::CommonName, "tidegate webhook");
+    params.distinguished_name.push(DnType::CommonName, "tidegate");
     params.use_authority_key_identifier_extension = true;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -120,7 +122,7 @@ fn make(error: &rcgen::Error) -> Error {
 }
 
 /// What a server with this bundle speaks.
-pub(super) fn server(bundle: &Bundle) -> Result<Arc<ServerConfig>, Error> {
+pub(crate) fn server(bundle: &Bundle) -> Result<Arc<ServerConfig>, Error> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bundle.cert.as_bytes()).collect();
     let chain = chain.map_err(|error| Error::Serve(error.to_string()))?;
     let key = PrivateKeyDer::from_pem_slice(bundle.key.as_bytes());
@@ -146,7 +148,7 @@ mod tests {
     }
 
     fn names() -> Vec<String> {
-        vec!["tidegate-webhook.tidegate.svc".to_owned(), "127.0.0.1".to_owned()]
+        vec!["tidegate.tidegate.svc".to_owned(), "127.0.0.1".to_owned()]
     }
 
     /// What a client that trusts `ca` makes of the bundle's certificate on a day.

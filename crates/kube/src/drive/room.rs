@@ -1,0 +1,69 @@
+//! Whether a target's world has room for more replicas.
+
+use tidegate_core::scale::{Fleet, Room};
+use tidegate_core::time::{Span, Time};
+
+use crate::index::pending::{Cause, Kind};
+
+/// How long pods may wait for a node before no more are asked for. What makes nodes looks at pods that wait
+/// every ten seconds, so by then it has seen them all, and the batch is what one step of the policies gives.
+const GRACE: Span = Span::from_secs(10);
+
+/// Whether pods have waited for longer than whatever makes nodes takes to see them.
+pub(super) fn is_over(since: Option<Time>, now: Time) -> bool {
+    since.is_some_and(|since| now.since(since) >= GRACE)
+}
+
+/// What there is no more room for, from what keeps pods: how many, and why. While some wait for GPUs, nodes
+/// or quota, the count is not raised above what it is. `since` remembers when that began, by our own clock.
+pub(super) fn of(
+    held: Option<&(u32, Cause)>,
+    fleet: Fleet,
+    since: &mut Option<Time>,
+    now: Time,
+) -> Option<Room> {
+    let Some((waiting, cause)) = held.filter(|(_, cause)| cause.kind.is_capacity()) else {
+        *since = None;
+        return None;
+    };
+    let began = *since.get_or_insert(now);
+    // Nobody makes more of a quota.
+    if cause.kind != Kind::Quota && !is_over(Some(began), now) {
+        return None;
+    }
+    Some(Room { replicas: fleet.spec, waiting: *waiting, lacks: cause.lacks().into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(kind: Kind) -> (u32, Cause) {
+        (2, Cause { kind, resource: Some("nvidia.com/gpu".to_owned()), said: "0/5 nodes".to_owned() })
+    }
+
+    fn fleet() -> Fleet {
+        Fleet { spec: 5, status: 5, ready: 3, starting: 2 }
+    }
+
+    #[test]
+    fn pods_that_wait_for_a_gpu_limit_once_a_node_could_be_on_its_way() {
+        let mut since = None;
+        let at = |since: &mut Option<Time>, seconds| {
+            of(Some(&held(Kind::Gpu)), fleet(), since, Time::from_secs(seconds))
+        };
+        assert_eq!(at(&mut since, 100), None);
+        assert_eq!(at(&mut since, 109), None);
+        let room = at(&mut since, 110).unwrap();
+        assert_eq!((room.replicas, room.waiting, &*room.lacks), (5, 2, "no node has nvidia.com/gpu left"));
+        assert_eq!(of(None, fleet(), &mut since, Time::from_secs(111)), None);
+        assert_eq!(at(&mut since, 112), None, "it begins anew");
+    }
+
+    #[test]
+    fn a_quota_limits_at_once_and_a_missing_image_never() {
+        let now = Time::from_secs(1);
+        assert!(of(Some(&held(Kind::Quota)), fleet(), &mut None, now).is_some());
+        assert_eq!(of(Some(&held(Kind::Image)), fleet(), &mut Some(Time::ORIGIN), now), None);
+    }
+}

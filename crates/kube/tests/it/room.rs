@@ -1,0 +1,65 @@
+//! Pods that wait for what there is no more of.
+
+use serde_json::{Value, json};
+
+use super::rig::{Operator, Prometheus, condition, decisions, deployment, pod, scaled_object, until};
+use super::server::Server;
+
+fn limited(server: &Server) -> Option<(String, String)> {
+    condition(&server.get("scaledobjects", "prod", "llama")?, "Limited")
+}
+
+fn is_limited(server: &Server, status: &str) -> bool {
+    limited(server).is_some_and(|(found, _)| found == status)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_quota_is_used_up_no_more_replicas_are_asked_for() {
+    let (server, prometheus) = (Server::start().await, Prometheus::start(9.0).await);
+    let mut full = deployment("llama", 2);
+    full["status"]["conditions"] = json!([{
+        "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
+        "message": "pods \"llama-x\" is forbidden: exceeded quota: gpus, requested: requests.nvidia.com/gpu=1",
+    }]);
+    server.put("deployments", full);
+    server.put("scaledobjects", scaled_object("llama", &prometheus, json!({})));
+    let operator = Operator::start(&server, false).await;
+    until("it is reported", || is_limited(&server, "True")).await;
+    prometheus.set(Some(40.0));
+    decisions(&operator, 5).await;
+    assert_eq!(server.replicas("llama"), 2);
+    assert!(server.scaled().is_empty());
+    server.edit("deployments", "prod", "llama", |object| object["status"]["conditions"] = json!([]));
+    until("there is room again", || server.replicas("llama") > 2).await;
+    until("and that is reported", || is_limited(&server, "False")).await;
+    operator.stop().await;
+}
+
+/// A pod that no node has a GPU for.
+fn waiting(name: &str) -> Value {
+    let mut pod = pod("llama", name);
+    pod["status"] = json!({"phase": "Pending", "conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+    }]});
+    pod["spec"].as_object_mut().unwrap().remove("nodeName");
+    pod
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn demand_that_no_gpu_is_left_for_is_not_raised_for_ever() {
+    let (server, prometheus) = (Server::start().await, Prometheus::start(9.0).await);
+    server.put("deployments", deployment("llama", 2));
+    server.put("scaledobjects", scaled_object("llama", &prometheus, json!({"maxReplicaCount": 100})));
+    server.put("pods", pod("llama", "llama-a"));
+    server.put("pods", waiting("llama-b"));
+    let operator = Operator::start(&server, false).await;
+    until("it is reported", || is_limited(&server, "True")).await;
+    prometheus.set(Some(400.0));
+    decisions(&operator, 5).await;
+    assert_eq!(server.replicas("llama"), 2);
+    // It finds a node: more are asked for.
+    server.put("pods", pod("llama", "llama-b"));
+    until("more", || server.replicas("llama") > 2).await;
+    operator.stop().await;
+}
