@@ -247,15 +247,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let election = (!connection.read_only).then(|| {
         let which = Which { namespace: namespace.clone(), name: format!("tidegate-{shard}"), me };
         let client = connection.client.clone();
-        let run = lease::run(client, which, clock.clone(), hold, standing_out.clone(), ended.clone());
-        tasks.spawn(run)
+        tasks.spawn(lease::run(client, which, clock.clone(), hold, standing_out.clone(), ended.clone()))
     });
-    let compiler: Arc<dyn Compiler> = Arc::new(ExprLang);
     let operator = Operator {
         asker: Asker::new(clock.clone()),
         pushed: Pushed::new(clock.clone()),
         gateways: demand::Gateways::new(gateways),
-        control: Control::new(compiler),
+        control: Control::new(Arc::new(ExprLang)),
         index: Index::default(),
         entries: BTreeMap::new(),
         queue: Queue::default(),
