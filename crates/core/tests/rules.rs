@@ -5,12 +5,14 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use common::work::{World, load, slo};
 use common::{
     First, Rig, Ticked, autoscaler, average, default_behavior, fallback, keda, scaled_job, scaled_object,
     spec, windows,
 };
 use tidegate_core::scale::spec::{FallbackBehavior, Keda, Kind, Modifiers, Pause, Strategy};
 use tidegate_core::scale::{Event, Reading, Room, Rule, Spec};
+use tidegate_core::slo::Load;
 use tidegate_core::units::Milli;
 
 /// One tick for each reading of `q`, a second apart, every change carried out.
@@ -42,6 +44,13 @@ fn paused(pause: Pause) -> Spec {
 
 fn with_windows(up_s: i64, down_s: i64) -> Spec {
     Spec { behavior: Some(windows(up_s, down_s)), ..autoscaler() }
+}
+
+/// Five minutes of so many requests a second under policy `slo`, and then these seconds.
+fn worked(requests: u32, then: &[Load]) -> Vec<Ticked> {
+    let mut world = World::new(slo(0, None), if requests > 2 { 4 } else { 1 });
+    let before = (requests > 0).then(|| world.run(300, requests));
+    before.into_iter().chain(then.iter().map(|load| world.second(load))).collect()
 }
 
 /// A run for each rule, whose last decision the rule names; `false` where a rule only explains.
@@ -83,6 +92,13 @@ fn runs() -> Vec<(Rule, bool, Vec<Ticked>)> {
         (Rule::Idle, true, run(idle, 1, &[of(0.0)])),
         (Rule::Hold, true, run(scaled_object(keda()), 2, &[lost()])),
         (Rule::AtZero, false, run(autoscaler(), 0, &[of(90.0)])),
+        (Rule::Work, false, worked(20, &[])),
+        (Rule::Capacity, false, worked(20, &[])),
+        (Rule::Forecast, false, worked(20, &[])),
+        (Rule::Standby, false, worked(20, &[])),
+        (Rule::Waiting, false, worked(20, &[Load { waiting: 400, ..load(20, 4) }])),
+        (Rule::KeepWarm, false, worked(2, &[load(0, 1); 60])),
+        (Rule::Unsighted, false, worked(0, &[Load { arrived: 45, ..load(45, 0) }])),
         (Rule::Signal, true, run(autoscaler(), 4, &[of(60.0)])),
         (Rule::Tolerance, true, run(autoscaler(), 4, &[of(41.0)])),
         (Rule::Highest, true, vec![highest.tick()]),

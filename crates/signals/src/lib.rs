@@ -14,7 +14,7 @@
 //! - [`https`] asks over HTTP with TLS and credentials; [`tls`] makes the client's side of TLS for all of them;
 //! - [`redis`] reads lengths and backlogs, [`prometheus`] asks a server a query, each a [`remote`] source;
 //! - [`asker`] asks each distinct question of theirs once a tick, for everybody;
-//! - [`liveness`] tells whether a signal can be trusted;
+//! - [`liveness`] tells whether a signal can be trusted, [`trust`] so of all of a target;
 //! - [`pushed`] takes what others push;
 //! - [`process`] reads what processes use, for `cpu` and `memory`;
 //! - [`work`] makes of engines' counters what policy `slo` is told;
@@ -54,6 +54,7 @@ pub mod series;
 pub mod sources;
 pub mod sqs;
 pub mod tls;
+pub mod trust;
 pub mod work;
 
 pub use asker::Asker;

@@ -5,6 +5,7 @@
 
 pub(crate) mod data;
 pub(crate) mod random;
+pub(crate) mod work;
 
 use std::sync::Arc;
 

@@ -103,6 +103,7 @@ impl Operator {
             let actions = self.step(key, &Event::Reading { signal, reading })?;
             self.act(key, actions)?;
         }
+        self.watch_signals(key);
         self.decide(key)
     }
 

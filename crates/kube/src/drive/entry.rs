@@ -8,6 +8,7 @@ use tidegate_core::scale::{Decision, Fleet, Job, Pod, Reading, Room, Spec};
 use tidegate_core::time::{Span, Time};
 use tidegate_manifest::serving::Page;
 use tidegate_signals::Sources;
+use tidegate_signals::trust::Trust;
 
 use super::leaving::{Leave, Taken, leaving};
 use super::room;
@@ -61,6 +62,8 @@ pub struct Entry {
     /// The pods it was last told of, where it looks at each.
     pub(super) pods: Vec<Pod>,
     pub(super) sources: Option<Arc<Sources>>,
+    /// Which of its signals can be trusted.
+    pub trust: Trust,
     /// Which object and decision its status was last made of, in short.
     pub(super) told: u64,
     /// Whether its sources are being asked.
@@ -116,6 +119,7 @@ impl Entry {
             short_since: None,
             page: None,
             pods: Vec::new(),
+            trust: Trust::default(),
             latest: None,
             readings: BTreeMap::new(),
             fleet: None,

@@ -19,6 +19,7 @@ mod room;
 mod scrapes;
 mod see;
 mod tell;
+mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -54,7 +54,7 @@ struct Listed {
 /// its standing still.
 pub async fn survey(client: &Client, namespace: Option<&str>, now: Time) -> Survey {
     let listed = list(client, namespace);
-    let leases = renewed(client, "app.kubernetes.io/managed-by%3Dtidegate");
+    let leases = renewed(client, "&labelSelector=app.kubernetes.io/managed-by%3Dtidegate");
     let (mut listed, leases, keda, usage) =
         tokio::join!(listed, leases, migrate::alive(client), usage_served(client));
     let mut operators = Operators::default();

@@ -32,8 +32,11 @@ async fn nothing_is_scaled_down_while_a_source_cannot_be_read() {
     prometheus.set(None);
     decisions(&operator, 8).await;
     assert_eq!(server.replicas("llama"), 4);
+    let told = |reason: &str| server.all("events").iter().any(|event| event["reason"] == reason);
+    until("an Event tells the loss", || told("SignalLost")).await;
     // Not vacuous: zero, once it is read, takes them away at once.
     prometheus.set(Some(0.0));
     until("zero replicas", || server.replicas("llama") == 0).await;
+    until("an Event tells the return", || told("SignalFound")).await;
     operator.stop().await;
 }

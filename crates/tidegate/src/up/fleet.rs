@@ -23,6 +23,7 @@ use tidegate_journal::Journal;
 use tidegate_local::Machine;
 use tidegate_local::status::Status;
 use tidegate_signals::process::Usage;
+use tidegate_signals::trust::Trust;
 use tidegate_signals::work::Work;
 use tidegate_signals::{Asker, Context, Kept, Pushed, Queries, Shared, Sources};
 use tokio::sync::{mpsc, watch};
@@ -31,7 +32,6 @@ use tokio::time::MissedTickBehavior;
 
 use super::clock::Clock;
 use super::swap::{self, Use};
-use super::trust::Trust;
 use super::world::World;
 use super::{limits, show, usage};
 use crate::journals::Directory;

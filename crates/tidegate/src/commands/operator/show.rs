@@ -9,7 +9,7 @@ use tidegate_dashboard::Board;
 use tidegate_dashboard::model::{Fleet, Note, Severity, SignalState, SignalView, StartView, TargetView};
 use tidegate_kube::demand::Known;
 use tidegate_kube::drive::{Audience, Entry, View, Weight};
-use tidegate_signals::Demand;
+use tidegate_signals::{Demand, Liveness};
 
 use super::metrics::Counts;
 use crate::output;
@@ -118,13 +118,15 @@ fn signals(entry: &Entry) -> Vec<SignalView> {
             Some(Reading::Absent) => (SignalState::Absent, None, "empty result".to_owned()),
             Some(Reading::Error(text)) => (SignalState::Error, None, text.to_string()),
         };
+        let trust = entry.trust.of(&signal.name);
+        let moves = trust.is_none_or(|(liveness, _)| liveness != Liveness::NotMoving);
         SignalView {
             name: signal.name.to_string(),
             value,
             target: goal(&signal.metric),
-            state,
+            state: if moves { state } else { SignalState::NotMoving },
             text,
-            since_unix_s: None,
+            since_unix_s: trust.map(|(_, since)| since.as_secs_f64()),
         }
     };
     spec.signals.iter().map(view).collect()
