@@ -44,8 +44,8 @@ impl Work {
         waiting: u32,
         objective: &Objective,
     ) -> Option<Load> {
-        let over = now.since(self.at.replace(now)?);
-        let mut load = Load { over, waiting, ..Load::default() };
+        let over = self.at.replace(now).map(|before| now.since(before));
+        let mut load = Load { over: over.unwrap_or_default(), waiting, ..Load::default() };
         let mut sum = Done::default();
         let (mut under_way, mut before) = (0.0, 0.0);
         let mut known = BTreeMap::new();
@@ -67,9 +67,7 @@ impl Work {
             load.engines.kv_tokens += whole(sample.kv_capacity_tokens.unwrap_or(0.0));
         }
         self.known = known;
-        if over <= Span::ZERO || over > APART_MAX {
-            return None;
-        }
+        over.filter(|over| *over > Span::ZERO && *over <= APART_MAX)?;
         // What is under way is what was, and what came, less what ended.
         load.arrived = count(sum.finished + under_way - before);
         load.prompt_tokens = whole(sum.prompt);

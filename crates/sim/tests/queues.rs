@@ -123,7 +123,9 @@ fn m_d_c_wait_s(c: usize, rate: f64, service_s: f64) -> f64 {
     for k in 1..(busy + 20.0 + 6.0 * libm::sqrt(busy)) as usize {
         arrive.push(arrive[k - 1] * busy / k as f64);
     }
-    let mut chance = vec![1.0 / states as f64; states];
+    // From an empty system: from a full one it would take a thousand turns to drain.
+    let mut chance = vec![0.0; states];
+    chance[0] = 1.0;
     for _ in 0..500 {
         let mut next = vec![0.0; states];
         for (n, p) in chance.iter().enumerate() {

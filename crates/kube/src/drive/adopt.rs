@@ -89,7 +89,7 @@ impl Operator {
     }
 
     /// Says what an adoption waits for, when that is something else than was said last.
-    fn waits(&mut self, key: &Key, why: String) {
+    pub(super) fn waits(&mut self, key: &Key, why: String) {
         let now = self.clock.now();
         let adoption = self.entries.get_mut(key).and_then(|entry| entry.adoption.as_mut());
         let Some(adoption) = adoption else { return };

@@ -136,6 +136,10 @@ impl Operator {
         }
         self.complete(key);
         self.lament(key, troubled.as_ref());
+        let entry = self.entries.get(key).filter(|entry| entry.watched());
+        if let Some(why) = entry.and_then(|entry| entry.trouble.clone()) {
+            self.waits(key, format!("when this is mended: {why}"));
+        }
         match saying.filter(|_| !self.connection.read_only) {
             // The claim follows when this is on the object.
             Some(json) => {

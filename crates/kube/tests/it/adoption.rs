@@ -108,7 +108,8 @@ async fn confirmed_it_is_taken_over_whatever_is_decided_and_given_back_as_it_was
     let client = connect(&server).await.client;
     let at_once = Asked { at_once: true, ..asked(&[]) };
     let outcome = adopt(&client, &at_once, &mut |_| {}).await.unwrap();
-    assert_eq!((outcome, hpas(&server)), (Outcome { done: 1, waiting: 0 }, 0));
+    let all = (outcome, hpas(&server));
+    assert_eq!(all, (Outcome { done: 1, waiting: 0 }, 0), "{:#?}", operator.told.remarks());
     until("it is scaled", || server.replicas("llama") == 4).await;
 
     let outcome = release(&client, &asked(&["llama"]), &mut |_| {}).await.unwrap();

@@ -182,7 +182,8 @@ pub(super) fn check(document: &Document, faults: &mut Faults<'_>) {
     check("tidegate.dev/hold-max", &|text| text.parse::<u32>().is_ok(), "write a whole number such as 500");
     check("tidegate.dev/honour-polling-interval", &boolean, "write \"true\" or \"false\"");
     check("tidegate.dev/preemptible", &boolean, "write \"true\" or \"false\"");
-    check("tidegate.dev/adopt", &boolean, "write \"true\" or \"false\"");
+    let wish = |text: &str| matches!(text, "true" | "confirmed" | "false");
+    check("tidegate.dev/adopt", &wish, "write \"true\", \"confirmed\" or \"false\"");
     let answered = |text: &str| matches!(text, "embedded" | "remote");
     check("tidegate.dev/prometheus", &answered, "write embedded or remote, or leave it out");
     let price = |text: &str| text.parse::<f64>().is_ok_and(|price| price.is_finite() && price >= 0.0);
