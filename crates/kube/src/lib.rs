@@ -18,7 +18,7 @@
 //! - [`usage`]: what pods use; [`endpoints`]: what stands behind a service;
 //! - [`owner`]: who else scales a workload; [`adopt`]: taking it over from them, and giving it back;
 //! - [`survey`]: what `doctor` looks at; [`migrate`]: what `adopt` and `release` ask of a cluster;
-//! - [`write`]: the queue of writes, and the one gate they go through;
+//! - [`mod@write`]: the queue of writes, and the one gate they go through;
 //! - [`admission`]: the webhook;
 //! - [`lease`]: who may write; [`persist`]: what outlives an operator;
 //! - [`status`]: what an object's status and Events say; [`jobs`]: Jobs of a ScaledJob.

@@ -1,7 +1,7 @@
 //! The admission webhook: what `lint` finds, said when an object is applied.
 //!
 //! Errors refuse, the rest warns. Every replica serves, the leader or not; they agree on one CA and one certificate
-//! through a Secret, whose versions decide who was first ([`keep`]). Its failure policy is `Ignore`: an operator that is
+//! through a Secret, whose versions decide who was first (`keep`). Its failure policy is `Ignore`: an operator that is
 //! away must not keep anybody from applying anything, and the operator refuses later what it cannot run.
 
 mod keep;

@@ -1,8 +1,8 @@
 //! What outlives an operator: windows, recent changes and times of each target, in ConfigMaps.
 //!
-//! A page is one ConfigMap. One page holds a small cluster; a large one has up to [`PAGES_MAX`], and a
+//! A page is one ConfigMap. One page holds a small cluster; a large one has up to `PAGES_MAX`, and a
 //! target's page is chosen by its name. A page is written when a target on it has decided or proposed
-//! something new, and at most every [`PAUSE`]; where nothing changes, nothing is written.
+//! something new, and at most every `PAUSE`; where nothing changes, nothing is written.
 //!
 //! What is read back is of the object's uid: an object made anew under an old name remembers nothing.
 

@@ -1,6 +1,6 @@
 //! Lists and watches: what the API server shows becomes [`Change`]s on one bounded channel.
 //!
-//! A watch lists in pages of [`PAGE`], goes on from there with bookmarks, and lists again when the server
+//! A watch lists in pages of `PAGE`, goes on from there with bookmarks, and lists again when the server
 //! has forgotten the place (410). While it cannot, what it showed last stays: an API server that is away
 //! does not look like an empty cluster.
 
