@@ -29,6 +29,11 @@ fn the_decision_reads_as_a_sentence_with_numbers() {
 }
 
 #[test]
+fn a_target_is_named_after_its_policy() {
+    assert_eq!((slo(1, None).policy(), scaled_object(keda()).policy()), ("slo", "keda"));
+}
+
+#[test]
 fn ten_times_the_work_is_answered_in_one_step_and_not_again_while_it_starts() {
     let mut world = World::new(slo(1, None), 2);
     world.run(300, 5);

@@ -37,6 +37,18 @@ pub struct Spec {
     pub tuning: Tuning,
 }
 
+impl Spec {
+    /// The policy by the name that `tidegate.dev/policy` has for it; an autoscaler's rules are its own.
+    #[must_use]
+    pub const fn policy(&self) -> &'static str {
+        match &self.kind {
+            Kind::ScaledObject(keda) if keda.slo.is_some() => "slo",
+            Kind::ScaledObject(_) | Kind::ScaledJob(_) => "keda",
+            Kind::Autoscaler => "hpa",
+        }
+    }
+}
+
 /// Which rules apply to a target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tidegate_core::scale::decision::Decision;
 use tidegate_core::scale::spec::{Goal, Metric, ResourceGoal};
-use tidegate_core::scale::{Fleet, Reading};
+use tidegate_core::scale::{Fleet, Reading, Spec};
 use tidegate_dashboard::model::{
     Fleet as Shown, GpuView, HeldView, Note, Quantiles, ReplicaState, ReplicaView, Severity, SignalState,
     SignalView, StartView, TargetView,
@@ -122,7 +122,7 @@ fn target(of: &mut Loop, unit: &Unit, status: &Status, traffic: Option<&Traffic>
     let mut view = TargetView {
         name: unit.target.to_string(),
         models: unit.models.clone(),
-        policy: if unit.scaled { "keda" } else { "fixed" }.to_owned(),
+        policy: spec.filter(|_| unit.scaled).map_or("fixed", Spec::policy).to_owned(),
         min: spec.map_or(unit.replicas, |spec| spec.min),
         max: spec.map_or(unit.replicas, |spec| spec.max),
         wanted: entry.map_or(unit.replicas, |entry| entry.wanted),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_core::scale::spec::{Goal, Metric, ResourceGoal};
-use tidegate_core::scale::{Decision, Reading};
+use tidegate_core::scale::{Decision, Reading, Spec};
 use tidegate_core::time::Time;
 use tidegate_dashboard::Board;
 use tidegate_dashboard::model::{Fleet, Note, Severity, SignalState, SignalView, StartView, TargetView};
@@ -73,7 +73,7 @@ fn target(view: &View<'_>, entry: &Entry) -> TargetView {
     let decided = entry.latest.as_ref().map(|decision| decision.replicas);
     TargetView {
         name: entry.name.to_string(),
-        policy: "keda".to_owned(),
+        policy: entry.spec.as_ref().map_or("", Spec::policy).to_owned(),
         min: entry.spec.as_ref().map_or(0, |spec| spec.min),
         max: entry.spec.as_ref().map_or(0, |spec| spec.max),
         wanted: decided.unwrap_or(fleet.spec),
