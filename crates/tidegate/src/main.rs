@@ -6,6 +6,7 @@ mod commands;
 mod files;
 mod journals;
 mod output;
+mod signals;
 mod up;
 
 use std::process::ExitCode;

@@ -4,19 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidegate_core::scale::decision::Decision;
-use tidegate_core::scale::spec::{Goal, Metric, ResourceGoal};
-use tidegate_core::scale::{Fleet, Reading, Spec};
+use tidegate_core::scale::{Fleet, Spec};
 use tidegate_dashboard::model::{
-    Fleet as Shown, GpuView, HeldView, Note, Quantiles, ReplicaState, ReplicaView, Severity, SignalState,
-    SignalView, StartView, TargetView,
+    Fleet as Shown, GpuView, HeldView, Note, Quantiles, ReplicaState, ReplicaView, Severity, StartView,
+    TargetView,
 };
 use tidegate_gateway::{EndpointViewNamed, Percentiles, TargetView as Traffic};
 use tidegate_local::Unit;
 use tidegate_local::status::{ReplicaStatus, State, Status, TargetStatus};
-use tidegate_signals::Liveness;
 
 use super::devices::Devices;
-use super::fleet::{Entry, Loop};
+use super::fleet::Loop;
+use crate::signals;
 
 /// Remarks shown: the last ones, a screen of them.
 const NOTES_MAX: usize = 20;
@@ -133,7 +132,10 @@ fn target(of: &mut Loop, unit: &Unit, status: &Status, traffic: Option<&Traffic>
         gpu_per_replica: unit.template.gpus,
         price_per_gpu_hour: unit.gpu_price_per_hour,
         trouble: trouble(of, machine, &unit.target),
-        signals: spec.zip(entry).map(|(spec, entry)| signals(spec, entry)).unwrap_or_default(),
+        signals: spec
+            .zip(entry)
+            .map(|(spec, entry)| signals::view(spec, &entry.readings, &entry.trust))
+            .unwrap_or_default(),
         replicas: replicas.iter().map(|one| replica(of, unit, one, traffic)).collect(),
         starts: machine.map(starts).unwrap_or_default(),
         ..TargetView::default()
@@ -274,51 +276,4 @@ fn starts(target: &TargetStatus) -> Vec<StartView> {
         total_s: start.total.as_secs_f64(),
     };
     target.starts.iter().rev().map(view).collect()
-}
-
-fn signals(spec: &tidegate_core::scale::Spec, entry: &Entry) -> Vec<SignalView> {
-    let view = |signal: &tidegate_core::scale::spec::Signal| {
-        let reading = entry.readings.get(&signal.name);
-        let (state, value, text) = match reading {
-            None => (SignalState::Absent, None, "not read yet".to_owned()),
-            Some(Reading::Value { value, .. }) => (SignalState::Found, Some(*value), value.to_string()),
-            Some(Reading::Series(series)) => {
-                let sum: f64 = series.iter().sum();
-                (SignalState::Found, Some(sum), format!("{} series, {sum} in all", series.len()))
-            }
-            Some(Reading::Samples(samples)) => {
-                (SignalState::Found, None, format!("{} samples", samples.len()))
-            }
-            Some(Reading::Stale { value, age }) => {
-                (SignalState::Stale, Some(*value), format!("{value}, {age} old"))
-            }
-            Some(Reading::Absent) => (SignalState::Absent, None, "empty result".to_owned()),
-            Some(Reading::Error(text)) => (SignalState::Error, None, text.to_string()),
-        };
-        let trust = entry.trust.of(&signal.name);
-        let state = match trust {
-            Some((Liveness::NotMoving, _)) => SignalState::NotMoving,
-            _ => state,
-        };
-        SignalView {
-            name: signal.name.to_string(),
-            value,
-            target: goal(&signal.metric),
-            state,
-            text,
-            since_unix_s: trust.map(|(_, since)| since.as_secs_f64()),
-        }
-    };
-    spec.signals.iter().map(view).collect()
-}
-
-fn goal(metric: &Metric) -> Option<f64> {
-    match metric {
-        Metric::External(Goal::AverageValue(goal) | Goal::Value(goal))
-        | Metric::Object(Goal::AverageValue(goal) | Goal::Value(goal)) => Some(goal.as_f64()),
-        Metric::Pods { average } => Some(average.as_f64()),
-        Metric::Resource { goal: ResourceGoal::Utilization(percent), .. } => Some(f64::from(*percent)),
-        Metric::Resource { goal: ResourceGoal::AverageValue(goal), .. } => Some(goal.as_f64()),
-        Metric::Demand | Metric::Unsupported => None,
-    }
 }

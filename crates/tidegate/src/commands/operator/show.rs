@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use tidegate_core::scale::spec::{Goal, Metric, ResourceGoal};
-use tidegate_core::scale::{Decision, Reading, Spec};
+use tidegate_core::scale::{Decision, Spec};
 use tidegate_core::time::Time;
 use tidegate_dashboard::Board;
-use tidegate_dashboard::model::{Fleet, Note, Severity, SignalState, SignalView, StartView, TargetView};
+use tidegate_dashboard::model::{Fleet, Note, Severity, StartView, TargetView};
 use tidegate_kube::demand::Known;
 use tidegate_kube::drive::{Audience, Entry, View, Weight};
-use tidegate_signals::{Demand, Liveness};
+use tidegate_signals::Demand;
 
 use super::metrics::Counts;
-use crate::output;
+use crate::{output, signals};
 
 /// Remarks shown: a screen of them.
 const NOTES_MAX: usize = 20;
@@ -84,7 +83,11 @@ fn target(view: &View<'_>, entry: &Entry) -> TargetView {
         in_flight: demand.in_flight as u32,
         tokens: demand.tokens as u64,
         trouble: entry.trouble.clone().or_else(|| entry.held.clone()),
-        signals: signals(entry),
+        signals: entry
+            .spec
+            .as_ref()
+            .map(|spec| signals::view(spec, &entry.readings, &entry.trust))
+            .unwrap_or_default(),
         starts: entry.starts.iter().rev().map(|(at, phases)| start(*at, phases)).collect(),
         ..TargetView::default()
     }
@@ -96,49 +99,5 @@ fn start(at: Time, phases: &[(&'static str, tidegate_core::time::Span); 3]) -> S
         replica: String::new(),
         phases: phases.iter().map(|(phase, span)| ((*phase).to_owned(), span.as_secs_f64())).collect(),
         total_s: phases.iter().map(|(_, span)| span.as_secs_f64()).sum(),
-    }
-}
-
-fn signals(entry: &Entry) -> Vec<SignalView> {
-    let Some(spec) = &entry.spec else { return Vec::new() };
-    let view = |signal: &tidegate_core::scale::spec::Signal| {
-        let (state, value, text) = match entry.readings.get(&signal.name) {
-            None => (SignalState::Absent, None, "not read yet".to_owned()),
-            Some(Reading::Value { value, .. }) => (SignalState::Found, Some(*value), value.to_string()),
-            Some(Reading::Series(series)) => {
-                let sum: f64 = series.iter().sum();
-                (SignalState::Found, Some(sum), format!("{} series, {sum} in all", series.len()))
-            }
-            Some(Reading::Samples(samples)) => {
-                (SignalState::Found, None, format!("{} samples", samples.len()))
-            }
-            Some(Reading::Stale { value, age }) => {
-                (SignalState::Stale, Some(*value), format!("{value}, {age} old"))
-            }
-            Some(Reading::Absent) => (SignalState::Absent, None, "empty result".to_owned()),
-            Some(Reading::Error(text)) => (SignalState::Error, None, text.to_string()),
-        };
-        let trust = entry.trust.of(&signal.name);
-        let moves = trust.is_none_or(|(liveness, _)| liveness != Liveness::NotMoving);
-        SignalView {
-            name: signal.name.to_string(),
-            value,
-            target: goal(&signal.metric),
-            state: if moves { state } else { SignalState::NotMoving },
-            text,
-            since_unix_s: trust.map(|(_, since)| since.as_secs_f64()),
-        }
-    };
-    spec.signals.iter().map(view).collect()
-}
-
-fn goal(metric: &Metric) -> Option<f64> {
-    match metric {
-        Metric::External(Goal::AverageValue(goal) | Goal::Value(goal))
-        | Metric::Object(Goal::AverageValue(goal) | Goal::Value(goal)) => Some(goal.as_f64()),
-        Metric::Pods { average } => Some(average.as_f64()),
-        Metric::Resource { goal: ResourceGoal::Utilization(percent), .. } => Some(f64::from(*percent)),
-        Metric::Resource { goal: ResourceGoal::AverageValue(goal), .. } => Some(goal.as_f64()),
-        Metric::Demand | Metric::Unsupported => None,
     }
 }
