@@ -4,6 +4,7 @@
 mod args;
 mod commands;
 mod files;
+mod front;
 mod journals;
 mod output;
 mod signals;

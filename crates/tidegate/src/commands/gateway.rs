@@ -25,7 +25,6 @@ use clap::Args;
 use tidegate_core::route::Demand;
 use tidegate_dashboard::Board;
 use tidegate_dashboard::model::Severity;
-use tidegate_gateway::keys::Keys;
 use tidegate_gateway::{Clock, Gateway};
 use tidegate_kube::client::{Connection, Options};
 use tidegate_kube::demand::client::{Config as Telling, Teller, Words};
@@ -38,8 +37,8 @@ use tokio::time::MissedTickBehavior;
 use self::join::Join;
 use self::models::Models;
 use crate::args::KeepAlive;
-use crate::output;
 use crate::up::show::Notes;
+use crate::{front, output};
 
 /// How often everything is told and shown, whatever happens in between.
 const TICK: Duration = Duration::from_secs(1);
@@ -192,23 +191,14 @@ fn telling(args: &GatewayArgs, operator: &str) -> Telling {
 }
 
 fn gateway(args: &GatewayArgs, teller: Option<Arc<Teller>>) -> Result<Gateway> {
-    let mut config = tidegate_gateway::Config::new(args.gateway_addr);
+    let tls = args.tls_cert.as_deref().zip(args.tls_key.as_deref());
+    let mut config = front::config(args.gateway_addr, args.keep_alive, args.api_keys.as_deref(), tls)?;
     config.clock = Clock::unix();
     config.on_demand = Arc::new(move |target: &str, demand: Demand| {
         if let Some(teller) = &teller {
             teller.demand(target, demand);
         }
     });
-    config.keep_alive = match args.keep_alive {
-        KeepAlive::Comments => tidegate_gateway::KeepAlive::Comments,
-        KeepAlive::Chunks => tidegate_gateway::KeepAlive::Chunks,
-    };
-    if let Some(file) = &args.api_keys {
-        config.api_keys = Some(Arc::new(Keys::load(file)?));
-    }
-    if let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        config.tls = Some(tidegate_gateway::tls::load(cert, key)?);
-    }
     Ok(Gateway::start(config)?)
 }
 

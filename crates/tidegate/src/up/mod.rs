@@ -40,7 +40,6 @@ use tidegate_core::scale::State;
 use tidegate_dashboard::{Board, Number, Push};
 use tidegate_decide::Control;
 use tidegate_gateway::Gateway;
-use tidegate_gateway::keys::Keys;
 use tidegate_journal::Journal;
 use tidegate_local::{Machine, Status};
 use tidegate_manifest::formula::ExprLang;
@@ -54,9 +53,9 @@ use self::clock::Clock;
 use self::devices::Devices;
 use self::fleet::{Loop, Message};
 use self::world::World;
-use crate::args::{KeepAlive, Up};
+use crate::args::Up;
 use crate::journals::Directory;
-use crate::output;
+use crate::{front, output};
 
 /// How long running streams may take to end after a first Ctrl-C; a second ends them.
 const STOP_GRACE: Duration = Duration::from_secs(30);
@@ -229,21 +228,12 @@ fn resume(
 }
 
 fn gateway(args: &Up, outbox: mpsc::UnboundedSender<Message>) -> Result<Gateway> {
-    let mut config = tidegate_gateway::Config::new(args.gateway_addr);
+    let tls = args.tls_cert.as_deref().zip(args.tls_key.as_deref());
+    let mut config = front::config(args.gateway_addr, args.keep_alive, args.api_keys.as_deref(), tls)?;
     config.on_demand = Arc::new(move |target, demand| {
         // Nobody takes it once the loop has ended.
         let _ = outbox.send(Message::Demand(Arc::from(target), demand));
     });
-    config.keep_alive = match args.keep_alive {
-        KeepAlive::Comments => tidegate_gateway::KeepAlive::Comments,
-        KeepAlive::Chunks => tidegate_gateway::KeepAlive::Chunks,
-    };
-    if let Some(file) = &args.api_keys {
-        config.api_keys = Some(Arc::new(Keys::load(file)?));
-    }
-    if let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        config.tls = Some(tidegate_gateway::tls::load(cert, key)?);
-    }
     Ok(Gateway::start(config)?)
 }
 
