@@ -9,6 +9,7 @@ use tidegate_core::time::{Span, Time};
 use tidegate_manifest::serving::Page;
 use tidegate_signals::Sources;
 use tidegate_signals::trust::Trust;
+use tidegate_signals::work::Work;
 
 use super::leaving::{Leave, Taken, leaving};
 use super::room;
@@ -43,7 +44,11 @@ pub struct Entry {
     /// What it would do, where we only advise: from, to, and why.
     pub advice: Option<(u32, u32, String)>,
     /// Its starts, newest last: when each was over, and how long its phases took.
-    pub starts: Vec<(Time, [(&'static str, Span); 3])>,
+    pub starts: Vec<Started>,
+    /// What engines and gateways said of its work at the last look; only with policy `slo`.
+    pub(super) work: Work,
+    /// When what is remembered of it was written, where it began with that.
+    pub(super) remembered: Option<Time>,
     /// Pods that are being drained, because there are to be fewer.
     pub leave: Option<Leave>,
     pub(super) taken: Option<Taken>,
@@ -97,6 +102,9 @@ pub struct Entry {
     pub(super) born: BTreeMap<String, Time>,
 }
 
+/// A start: when it was over, and how long each phase of it took.
+pub type Started = (Time, [(&'static str, Span); 3]);
+
 /// Starts remembered of a target: a mean over twenty says how long the next will take.
 pub(super) const STARTS_MAX: usize = 20;
 
@@ -125,6 +133,8 @@ impl Entry {
             fleet: None,
             advice: None,
             starts: Vec::new(),
+            work: Work::default(),
+            remembered: None,
             sources: None,
             told: 0,
             asked: false,

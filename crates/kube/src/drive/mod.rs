@@ -20,6 +20,7 @@ mod scrapes;
 mod see;
 mod tell;
 mod trust;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -52,7 +53,7 @@ use crate::object::Scope;
 use crate::persist::{self, Remembered};
 use crate::watch::{NEWS_MAX, News, Sight, Watches};
 use crate::write::{self, Gate, Hold, Permit, Queue, Write};
-pub use entry::Entry;
+pub use entry::{Entry, Started};
 pub use leaving::Leave;
 
 /// How often everything is decided, whatever happens in between.

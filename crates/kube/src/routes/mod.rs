@@ -60,6 +60,8 @@ pub struct Route {
     pub hold_timeout: Option<Span>,
     /// `tidegate.dev/hold-max`.
     pub hold_max: Option<u32>,
+    /// Until when a first token is in time, where its ScaledObject has policy `slo`.
+    pub ttft: Option<Span>,
     /// The words of its containers' commands.
     pub command: Vec<String>,
     /// The image of its first container.
@@ -189,6 +191,7 @@ impl Routes {
             models: said::models(scaler, workload),
             hold_timeout: annotation("tidegate.dev/hold-timeout").and_then(said::positive),
             hold_max: annotation("tidegate.dev/hold-max").and_then(|text| text.trim().parse().ok()),
+            ttft: scaler.and_then(said::ttft),
             command: said::command(workload),
             image: said::image(workload),
             endpoints: pods.filter_map(|(id, facts)| at(id, facts.ready, facts.deleting)).collect(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidegate_core::route::{EndpointId, EngineLoad};
+use tidegate_core::time::Time;
 use tidegate_gateway::Gateway;
 use tidegate_local::Unit;
 use tidegate_metrics::sample::EngineSample;
@@ -16,12 +17,15 @@ pub(crate) struct Scrapes {
     known: Mutex<Known>,
 }
 
+/// A sample, and when it was taken.
+type Said = (Arc<EngineSample>, Time);
+
 #[derive(Default)]
 struct Known {
     /// What is to be known of a target's replicas to ask them.
     targets: BTreeMap<Arc<str>, (Unit, Option<Arc<Series>>)>,
     /// By replica: where it is in the gateway, and what it said last.
-    replicas: BTreeMap<Arc<str>, (EndpointId, Option<Arc<EngineSample>>)>,
+    replicas: BTreeMap<Arc<str>, (EndpointId, Option<Said>)>,
 }
 
 impl Scrapes {
@@ -41,7 +45,7 @@ impl Scrapes {
                     kv_use: scraped.sample.kv_use,
                 };
                 let endpoint = *endpoint;
-                *sample = Some(Arc::new(scraped.sample));
+                *sample = Some((Arc::new(scraped.sample), scrape.at));
                 drop(known);
                 gateway.load(endpoint, load);
             }
@@ -85,11 +89,11 @@ impl Scrapes {
 
     /// Share of a replica's KV cache in use.
     pub(crate) fn kv_use(&self, replica: &str) -> Option<f64> {
-        self.sample(replica).and_then(|sample| sample.kv_use)
+        self.sample(replica).and_then(|(sample, _)| sample.kv_use)
     }
 
-    /// What a replica said last.
-    pub(crate) fn sample(&self, replica: &str) -> Option<Arc<EngineSample>> {
+    /// What a replica said last, and when.
+    pub(crate) fn sample(&self, replica: &str) -> Option<Said> {
         self.known().replicas.get(replica).and_then(|(_, sample)| sample.clone())
     }
 

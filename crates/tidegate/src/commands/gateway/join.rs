@@ -55,7 +55,7 @@ impl Join {
             .collect();
         let targets: Vec<TargetConfig> = served.iter().map(|(route, models)| target(route, models)).collect();
         let same = |a: &TargetConfig, b: &TargetConfig| {
-            a.name == b.name && a.models == b.models && a.limits == b.limits
+            a.name == b.name && a.models == b.models && a.limits == b.limits && a.ttft == b.ttft
         };
         let unchanged = targets.len() == self.targets.len()
             && targets.iter().zip(&self.targets).all(|(new, old)| same(new, old));
@@ -155,7 +155,8 @@ impl Join {
         let routed = self.targets.iter().filter_map(|target| {
             let key = self.table.get(&target.name)?.key.clone()?;
             let pods = pods.remove(&target.name).unwrap_or_default();
-            Some(Routed { name: Arc::clone(&target.name), key, pods })
+            let flow = self.gateway.flow(&target.name).unwrap_or_default();
+            Some(Routed { name: Arc::clone(&target.name), key, pods, flow })
         });
         routed.collect()
     }
@@ -170,6 +171,7 @@ fn target(route: &Route, models: &[String]) -> TargetConfig {
         models: models.to_vec(),
         limits: limits::limits(route.hold_max, route.hold_timeout, &route.command),
         upstream_key: None,
+        ttft: route.ttft,
     }
 }
 
