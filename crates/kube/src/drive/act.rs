@@ -66,6 +66,7 @@ impl Operator {
             entry.due = now + pause;
         }
         self.tell_work(key)?;
+        self.tell_per_pod(key)?;
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         if entry.asked {
             return self.decide(key);

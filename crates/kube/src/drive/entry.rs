@@ -11,6 +11,7 @@ use tidegate_signals::Sources;
 use tidegate_signals::trust::Trust;
 use tidegate_signals::work::Work;
 
+use super::access::Access;
 use super::leaving::{Leave, Taken, leaving};
 use super::room;
 use crate::index::target::Key;
@@ -62,6 +63,8 @@ pub struct Entry {
     pub room: Option<Option<Room>>,
     /// Since when pods wait for room.
     pub(super) short_since: Option<Time>,
+    /// By what right its pods are asked.
+    pub(super) access: Access,
     /// Where its pods have their metrics.
     pub(super) page: Option<Page>,
     /// The pods it was last told of, where it looks at each.
@@ -125,6 +128,7 @@ impl Entry {
             taken: None,
             room: None,
             short_since: None,
+            access: Access::default(),
             page: None,
             pods: Vec::new(),
             trust: Trust::default(),

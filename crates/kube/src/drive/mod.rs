@@ -8,6 +8,7 @@
 //! server that is away costs the lease's renewal and so the right to write, and nothing else: decisions go
 //! on from what was seen last, and what they ask for waits in the queue.
 
+mod access;
 mod act;
 mod adopt;
 mod demand;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidegate_core::time::Time;
 use tidegate_metrics::sample::EngineSample;
 use tidegate_signals::scrape::{Pace, Replica};
-use tidegate_signals::{Clock, Scraper, Source};
+use tidegate_signals::{Clock, Scraper};
 
 use super::entry::Entry;
 use super::work::objective;
@@ -127,7 +127,8 @@ impl Scrapes {
             addr,
             path: &page.path,
             engine: page.engine,
-            key: page.key.as_deref(),
+            key: entry.access.key.as_deref(),
+            tls: entry.access.client.as_ref(),
             model: page.models.first().map(String::as_str),
         };
         let series = entry.sources.as_ref().and_then(|sources| sources.series().cloned());
@@ -158,11 +159,8 @@ fn is_slo(entry: &Entry) -> bool {
 /// The pods to ask and where. What may be no engine is asked only where a query or policy `slo` wants it.
 fn wanted(entry: &Entry, index: &Index) -> BTreeMap<Arc<str>, SocketAddr> {
     let (Some(page), Some(workload)) = (&entry.page, &entry.workload) else { return BTreeMap::new() };
-    let queried = entry
-        .sources
-        .as_ref()
-        .is_some_and(|sources| sources.iter().any(|(_, source)| matches!(source, Source::Embedded(_))));
-    if page.https || !(page.certain || queried || is_slo(entry)) {
+    let queried = entry.sources.as_ref().is_some_and(|sources| sources.wants_scrapes());
+    if entry.access.trouble.is_some() || !(page.certain || queried || is_slo(entry)) {
         return BTreeMap::new();
     }
     let ready = index.pods_of(workload).filter(|(_, facts)| facts.ready && !facts.deleting);

@@ -8,9 +8,10 @@ use tidegate_core::scale::{Event, Spec};
 use tidegate_core::time::Time;
 use tidegate_signals::{Shared, Sources};
 
+use super::access::Access;
 use super::adopt::Adoption;
 use super::entry::{Entry, STARTS_MAX, Started};
-use super::{Error, Mind, Operator, Weight, own, room};
+use super::{Error, Mind, Operator, Weight, room};
 use crate::adopt::{self, Plan};
 use crate::aggregated::Questions;
 use crate::index::Touched;
@@ -173,10 +174,12 @@ impl Operator {
         };
         let sources = Sources::new(&target, &manifests, shared).keeping(&self.kept, &entry.name);
         entry.sources = Some(Arc::new(sources));
-        let page = workload.as_ref().and_then(|id| own::page(self.index.workload(id)?));
-        if entry.page != page {
+        let page = workload.as_ref().and_then(|id| self.index.workload(id)?.page());
+        let access =
+            page.as_ref().map(|page| Access::of(page, &key.namespace, &self.index)).unwrap_or_default();
+        if entry.page != page || entry.access != access {
             self.scrapes.forget(key);
-            entry.page = page;
+            (entry.page, entry.access) = (page, access);
         }
         if key.asks == Asks::Autoscaler {
             entry.aggregated = Questions::of(&object.json, &target.spec);

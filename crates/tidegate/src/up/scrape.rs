@@ -39,11 +39,7 @@ impl Scrapes {
                 let Ok(scraped) = scrape.result else { continue };
                 let mut known = told.known();
                 let Some((endpoint, sample)) = known.replicas.get_mut(&scrape.endpoint) else { continue };
-                let load = EngineLoad {
-                    running: whole(scraped.sample.running),
-                    waiting: whole(scraped.sample.waiting),
-                    kv_use: scraped.sample.kv_use,
-                };
+                let load = load(&scraped.sample);
                 let endpoint = *endpoint;
                 *sample = Some((Arc::new(scraped.sample), scrape.at));
                 drop(known);
@@ -74,6 +70,7 @@ impl Scrapes {
             path: unit.engine.map_or("/metrics", |engine| engine.metrics_path()),
             engine: unit.engine,
             key: unit.upstream_key.as_ref().map(|key| key.0.as_str()),
+            tls: None,
             model: unit.models.first().map(String::as_str),
         };
         let Some(endpoint) = asked.endpoint(series.clone()) else { return };
@@ -100,6 +97,11 @@ impl Scrapes {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a gateway is told of an engine.
+pub(crate) fn load(sample: &EngineSample) -> EngineLoad {
+    EngineLoad { running: whole(sample.running), waiting: whole(sample.waiting), kv_use: sample.kv_use }
 }
 
 /// A gauge as a count; what is no count is none.

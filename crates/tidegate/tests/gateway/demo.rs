@@ -66,6 +66,17 @@ async fn by_its_work(stage: &Stage) {
         () = forty_a_second(stage) => unreachable!("the load has no end"),
     };
     assert!(why.contains("slo"), "{why}");
+    // The gateways ask the same pods themselves.
+    for (_, _, admin) in &stage.gateways {
+        stage
+            .until("a gateway knows an engine's cache", async || {
+                let fleet = stage.text(&format!("{admin}/api/fleet")).await?;
+                let fleet: Value = serde_json::from_str(&fleet).ok()?;
+                let replicas = fleet["targets"][0]["replicas"].as_array()?.clone();
+                replicas.iter().any(|one| one["kv_use"].is_number()).then_some(())
+            })
+            .await;
+    }
 }
 
 /// Requests of 100 tokens, two replicas' work, whoever is answered.

@@ -13,6 +13,7 @@ use tidegate_kube::demand::report::Load;
 use tidegate_kube::routes::{Route, Table};
 
 use super::models::Models;
+use super::scrape::Scrapes;
 use crate::up::limits;
 
 /// One pod as the gateway has it.
@@ -23,11 +24,12 @@ struct Known {
 }
 
 /// A target and a pod.
-type Place = (Arc<str>, Arc<str>);
+pub(super) type Place = (Arc<str>, Arc<str>);
 
 /// Joins pods, by name, with endpoints, by number.
 pub(super) struct Join {
     gateway: Arc<Gateway>,
+    scrapes: Arc<Scrapes>,
     endpoints: BTreeMap<Place, Known>,
     targets: Vec<TargetConfig>,
     outlooks: BTreeMap<Arc<str>, Outlook>,
@@ -36,9 +38,10 @@ pub(super) struct Join {
 }
 
 impl Join {
-    pub(super) fn new(gateway: Arc<Gateway>) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>, scrapes: Arc<Scrapes>) -> Self {
         Join {
             gateway,
+            scrapes,
             endpoints: BTreeMap::new(),
             targets: Vec::new(),
             outlooks: BTreeMap::new(),
@@ -71,12 +74,16 @@ impl Join {
                 let told = drains.contains(&(namespace.into(), Arc::clone(pod)));
                 let place = (Arc::clone(&route.name), Arc::clone(pod));
                 self.put(&place, endpoint.addr, endpoint.draining || told);
+                if let Some(known) = self.endpoints.get(&place) {
+                    self.scrapes.put(&place, route, known.id);
+                }
                 there.insert(place);
             }
         }
         let gone: Vec<Place> =
             self.endpoints.keys().filter(|place| !there.contains(*place)).cloned().collect();
         for place in gone {
+            self.scrapes.remove(&place);
             if let Some(known) = self.endpoints.remove(&place) {
                 self.gateway.endpoint_gone(known.id);
             }
