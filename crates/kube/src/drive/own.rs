@@ -12,7 +12,7 @@ use super::entry::Entry;
 use super::scrapes::Scrapes;
 use super::{Error, Operator};
 use crate::index::Index;
-use crate::index::target::Key;
+use crate::index::target::{Asks, Key};
 use crate::usage::{self, Usage};
 
 /// What the pods of a namespace use, or why that is not known.
@@ -68,6 +68,10 @@ impl Operator {
 
     /// Hands a target what its pods' own pages say of each.
     pub(super) fn tell_per_pod(&mut self, key: &Key) -> Result<(), Error> {
+        // No trigger has such a metric.
+        if key.asks != Asks::Autoscaler {
+            return Ok(());
+        }
         let now = self.clock.now();
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         let (Some(sources), Some(id)) = (entry.sources.clone(), entry.workload.clone()) else {
