@@ -272,5 +272,10 @@ fn sentence(decision: &Decision) -> String {
     if let Some(asked) = asked.filter(|asked| settled.is_some_and(|settled| settled.rule != asked.rule)) {
         text.push_str(&format!("; {}", asked.because));
     }
+    // Policy slo has a step for each of its terms: all of them together are why.
+    const TERMS: [Rule; 5] = [Rule::Work, Rule::Capacity, Rule::Forecast, Rule::Standby, Rule::Waiting];
+    for term in decision.steps.iter().filter(|step| TERMS.contains(&step.rule)) {
+        text.push_str(&format!("; {}", term.because));
+    }
     text
 }
