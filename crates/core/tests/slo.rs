@@ -3,9 +3,9 @@
 mod common;
 
 use common::work::{World, load, slo};
-use common::{Rig, keda, pods, rules, scaled_object, secs};
+use common::{Rig, average, keda, pods, rules, scaled_object, secs};
 use proptest::prelude::*;
-use tidegate_core::scale::spec::Behavior;
+use tidegate_core::scale::spec::{Behavior, Signal};
 use tidegate_core::scale::{Event, Rule, Spec};
 use tidegate_core::slo::{Engines, Load};
 use tidegate_core::time::Span;
@@ -114,6 +114,23 @@ fn when_word_of_the_work_stops_the_triggers_decide_and_it_says_so() {
     let ticked = world.rig.tick();
     assert!(ticked.text().contains("no word of the work for 31 s"), "{}", ticked.text());
     assert_eq!(ticked.replicas(), 7);
+}
+
+#[test]
+fn a_schedule_is_a_floor_beside_the_work() {
+    let mut spec = slo(1, None);
+    spec.signals.push(Signal { scheduled: true, ..average("office-hours", 1.0) });
+    let mut world = World::new(spec, 2);
+    let mut run = |seconds: i64, replicas: f64| {
+        for _ in 0..seconds {
+            world.rig.value("office-hours", replicas);
+            world.second(&load(5, world.ready));
+        }
+        world.wanted
+    };
+    assert_eq!(run(300, 1.0), 1, "the work alone, while the schedule asks for one");
+    assert_eq!(run(5, 7.0), 7);
+    assert_eq!(run(5, 1.0), 1, "after hours it is the work again");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::capacity::Capacity;
-use super::cost::{Cost, Learner};
+use super::cost::Learner;
 use super::forecast::Forecaster;
 use super::idle::Idle;
 use super::load::Load;
@@ -28,19 +28,22 @@ impl Default for Objective {
 
 /// Requests over which mean lengths are taken.
 const LENGTHS_KEPT: f64 = 1_000.0;
+/// How long what engines wrote is remembered, and how many requests make a mean of it.
+const WRITTEN_S: f64 = 300.0;
+const WRITTEN_FIRST: f64 = 20.0;
 /// Tokens of an answer before one was seen.
 const OUTPUT_FIRST: f64 = 200.0;
 
-/// Share of late requests that is aimed at: of the twentieth that may be late, a ninth is left for what no control
-/// foresees.
-const LATE_AIM: f64 = 0.044;
+/// Share of late requests that is aimed at: of the twentieth that may be late, a fifth is left for seconds in which more
+/// requests come late than in others, for each second counts alike.
+const LATE_AIM: f64 = 0.04;
 /// How long the lateness that is shown is remembered.
 const LATE_S: f64 = 1_200.0;
 /// Share of forecasts that the margin covers before anything was late or in time: a new service is looked after.
 const WITHIN_FIRST: f64 = 0.8;
 /// How far that share moves in a second in which everybody is late beyond the aim. The sum of many seconds is what counts:
 /// whatever the model's error, the share that is late over a day comes to be the aim. An hour in which nobody is
-/// late lowers it by 3,600 · 0.001 · 0.044 = 0.16, ten minutes in which half are raise it by 0.27.
+/// late lowers it by 3,600 · 0.001 · 0.04 = 0.14, ten minutes in which half are raise it by 0.28.
 const WITHIN_PER_S: f64 = 0.001;
 /// What is used of it, and what is remembered of it: a debt beyond the most is paid back later.
 const WITHIN_USED: (f64, f64) = (0.05, 0.97);
@@ -65,6 +68,8 @@ pub struct Planner {
     idle: Idle,
     prompt: Mean,
     output: Mean,
+    /// Only while all engines that serve are heard: a part of them would seem to write little.
+    written: Ratio,
     arrivals_per_s: f64,
     running: u32,
     waiting: u32,
@@ -100,6 +105,26 @@ impl Mean {
     }
 }
 
+/// Tokens written for each request that left the queue, over the last minutes. Answers that ended tell it late, and wrong while
+/// load grows (the short ones end first) or falls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Ratio {
+    tokens: f64,
+    requests: f64,
+}
+
+impl Ratio {
+    fn add(&mut self, tokens: f64, requests: f64, over: Span) {
+        let keep = libm::exp(-over.as_secs_f64() / WRITTEN_S);
+        self.tokens = self.tokens * keep + tokens;
+        self.requests = (self.requests * keep + requests).max(0.0);
+    }
+
+    fn mean(&self) -> Option<f64> {
+        (self.requests >= WRITTEN_FIRST).then(|| self.tokens / self.requests)
+    }
+}
+
 impl Planner {
     /// Bytes on the heap and in the struct.
     #[must_use]
@@ -132,6 +157,9 @@ impl Planner {
         self.output.add(load.output_tokens as f64, f64::from(load.ended));
         let queued = f64::from(load.waiting) - f64::from(self.waiting);
         (self.running, self.waiting) = (load.engines.running, load.waiting);
+        if load.engines.reporting > 0 && load.engines.reporting >= self.ready {
+            self.written.add(load.engines.decode_tokens as f64, f64::from(load.arrived) - queued, load.over);
+        }
         self.arrivals_per_s = load.per_s(f64::from(load.arrived));
         if load.first_tokens > 0 {
             let share = f64::from(load.late.min(load.first_tokens)) / f64::from(load.first_tokens);
@@ -149,19 +177,9 @@ impl Planner {
         let done_s = cost.prefill_s * load.engines.prefill_tokens as f64
             + cost.output_s(batch) * load.engines.decode_tokens as f64;
         self.capacity.learn(load, Some(done_s));
-        let rate = self.rate(load, &cost, batch, (done_s, queued));
+        let rate = cost.prefill_s * load.per_s(load.prompt_tokens as f64)
+            + cost.output_s(batch) * output * self.arrivals_per_s;
         self.work.observe(now, load.over.as_secs_f64(), rate, self.horizon(), self.within());
-    }
-
-    /// Work that came a second. What all engines did and what was added to the queue is exact; where some of them say
-    /// nothing, it is what arrived, with the mean length of answers that ended.
-    fn rate(&self, load: &Load, cost: &Cost, batch: f64, (done_s, queued): (f64, f64)) -> f64 {
-        let (prompt, output) = self.lengths();
-        if load.engines.reporting > 0 && load.engines.reporting >= self.ready {
-            return load.per_s(done_s + queued * cost.request_s(prompt, output, batch));
-        }
-        cost.prefill_s * load.per_s(load.prompt_tokens as f64)
-            + cost.output_s(batch) * output * self.arrivals_per_s
     }
 
     fn cover(&self) -> f64 {
@@ -169,7 +187,7 @@ impl Planner {
     }
 
     fn lengths(&self) -> (f64, f64) {
-        (self.prompt.or(0.0), self.output.or(OUTPUT_FIRST))
+        (self.prompt.or(0.0), self.written.mean().unwrap_or(self.output.or(OUTPUT_FIRST)))
     }
 
     fn within(&self) -> f64 {
