@@ -130,7 +130,7 @@ fn a_schedule_is_a_floor_beside_the_work() {
     };
     assert_eq!(run(300, 1.0), 1, "the work alone, while the schedule asks for one");
     assert_eq!(run(5, 7.0), 7);
-    assert_eq!(run(5, 1.0), 1, "after hours it is the work again");
+    assert_eq!(run(300, 1.0), 1, "after hours it is the work again");
 }
 
 #[test]

@@ -163,7 +163,7 @@ pub struct Signal {
     /// Whether the formula may name it.
     pub in_formula: bool,
     /// Whether it is a schedule: an order, not a measurement, so policy `slo` goes no lower either.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub scheduled: bool,
 }
 

@@ -19,7 +19,7 @@
 //! first time between two tokens ever measured; over ten published profiles `a/b` is 84 to 258 and `a/β` 225 to 440, so
 //! the prior takes `b = a/80` and `β = a/220`: each cost too high rather than too low, which starts a replica
 //! too many for some minutes. The load of a real service hardly tells the three apart (more requests are more of each), so
-//! the regression is held near the prior, but near its ratio only: its height is one number, known after seconds.
+//! the regression is held near the prior, but near its ratio only: its height is one number, and known after minutes.
 
 use serde::{Deserialize, Serialize};
 
@@ -63,11 +63,8 @@ const FADE: f64 = 1.0 - core::f64::consts::LN_2 / 600.0;
 
 /// The prior's weight, in samples: after a minute the measurements outweigh it.
 const PRIOR_WEIGHT: f64 = 30.0;
-/// The weight of its height, which one number of a few samples tells better than it.
-const SCALE_WEIGHT: f64 = 2.0;
 
-/// How far from the prior a cost may be learned to be. Of the ten profiles the cheapest is at 0.31: where load never
-/// varies, all that an iteration takes is taken for its fixed share, and tokens would seem free.
+/// How far from the prior a cost may be learned to be. Of the ten profiles the cheapest is at 0.31.
 const FACTORS: (f64, f64) = (0.25, 6.0);
 
 /// Requests a replica must have in its batch for its second to be full of work.
@@ -128,12 +125,17 @@ impl Learner {
         let prior = Cost::prior(self.least_itl_s);
         let [pp, pn, pd, nn, nd, dd] = self.xx;
         let [x, y, z] = self.x;
-        // The prior's ratio of the two costs a token, at the height that fits best what iterations leave of the second.
-        let scale = (x + z - pn - nd + SCALE_WEIGHT) / (pp + 2.0 * pd + dd + SCALE_WEIGHT);
-        let scale = scale.clamp(FACTORS.0, FACTORS.1);
         let w = PRIOR_WEIGHT;
+        // Two unknowns first, the iteration and one height for both costs of a token: load that varies tells these apart
+        // within minutes. Where it never varies, both give in a little, and tokens do not seem free.
+        let (tt, tn) = (pp + 2.0 * pd + dd + w, pn + nd);
+        let (det, t, n) = (tt * (nn + w) - tn * tn, x + z + w, y + w);
+        let (height, base) = ((t * (nn + w) - n * tn) / det, (n * tt - t * tn) / det);
+        let (height, base) = (height.clamp(FACTORS.0, FACTORS.1), base.clamp(FACTORS.0, FACTORS.1));
+        // Then all three, held near these.
         let matrix = [[pp + w, pn, pd], [pn, nn + w, nd], [pd, nd, dd + w]];
-        let [f, g, h] = solve(matrix, [x + w * scale, y + w, z + w * scale]).unwrap_or([scale, 1.0, scale]);
+        let wanted = [x + w * height, y + w * base, z + w * height];
+        let [f, g, h] = solve(matrix, wanted).unwrap_or([height, base, height]);
         let within = |factor: f64| factor.clamp(FACTORS.0, FACTORS.1);
         Some(Cost {
             prefill_s: prior.prefill_s * within(f),
@@ -216,7 +218,8 @@ mod tests {
             learner.cost().expect("learned").request_s(1_155.0, 211.0, 64.0),
             truth.request_s(1_155.0, 211.0, 64.0),
         );
-        assert!((0.95..1.1).contains(&(known / wanted)), "{known} s, and {wanted} s is true");
+        // 0.059 s for 0.051: what is left of the prior, which errs on the dear side.
+        assert!((0.95..1.2).contains(&(known / wanted)), "{known} s, and {wanted} s is true");
     }
 
     #[test]
