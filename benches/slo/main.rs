@@ -7,7 +7,8 @@
 //!     --tune-from-s 0 --tune-for-s 21600 --tokens 40 --tokens-max 16384
 //! ```
 //!
-//! The trace is scaled so that the best fixed count is `--fleet` (16), and the factor is printed; or `--scale` gives it.
+//! The trace is scaled so that the best fixed count is `--fleet` (16), and the factor is printed; `--scale-from` says
+//! where to begin the search, `--scale` gives it.
 //! `--tokens` multiplies every length: a trace thinned to a fortieth with forty times the tokens is as much work in a
 //! fortieth of the events. KEDA runs with the setting that `tidegate tune`'s search finds best on `--tune-from-s`,
 //! `--tune-for-s` (the same stretch where these are not given), once for each start. Without arguments: the demo trace.
@@ -38,6 +39,9 @@ const WINDOWS: [Span; 3] = [Span::from_secs(10), Span::from_secs(60), Span::from
 /// Halvings of the factor: 2^-5 of an octave.
 const HALVINGS: u32 = 5;
 
+/// Searches around the best setting: each moves by a quarter of an octave, so two octaves beyond the grid.
+const ROUNDS_MAX: u32 = 8;
+
 const MANIFEST: &str = "\
 apiVersion: keda.sh/v1alpha1
 kind: ScaledObject
@@ -63,7 +67,7 @@ fn main() -> Result<(), Failure> {
     let mut source = Source::of(&arguments, arguments.stretch());
     source.factor = match arguments.scale {
         Some(factor) => factor,
-        None => factor_for(&setup, &source, arguments.fleet)?,
+        None => factor_for(&setup, &source, arguments.fleet, arguments.scale_from)?,
     };
     println!(
         "{} × {:.4} (tokens × {}), {}, objective {} for {} %",
@@ -184,20 +188,29 @@ fn tuned(
         tried.collect()
     };
     let mut tried = try_all(Setting::grid())?;
-    let first = best(&tried, ATTAINMENT).ok_or("no setting was tried")?;
-    tried.extend(try_all(first.setting.around())?);
-    Ok(best(&tried, ATTAINMENT).map_or(first.setting, |tried| tried.setting))
+    let mut found = best(&tried, ATTAINMENT).ok_or("no setting was tried")?.setting;
+    // The best may lie beyond the grid: on from there, until nothing around it is better.
+    for _ in 0..ROUNDS_MAX {
+        tried.extend(try_all(found.around())?);
+        let next = best(&tried, ATTAINMENT).map_or(found, |tried| tried.setting);
+        if next == found {
+            break;
+        }
+        found = next;
+    }
+    Ok(found)
 }
 
-/// The greatest factor at which so many fixed replicas hold the objective: then one less does not.
-fn factor_for(setup: &Setup, source: &Source, replicas: u32) -> Result<f64, Failure> {
+/// The greatest factor at which so many fixed replicas hold the objective: then one less does not. Looked for from `from` on,
+/// for a trace of a thousand requests a second is not played whole for nothing.
+fn factor_for(setup: &Setup, source: &Source, replicas: u32, from: f64) -> Result<f64, Failure> {
     let holds = |factor: f64| -> Result<bool, Failure> {
         let source = source.with_factor(factor);
         let setup = Setup { initial: replicas, ..setup.clone() };
         Ok(play(&setup, &source, &mut Fixed::new(replicas))?.slo_attainment >= ATTAINMENT)
     };
-    let (mut low, mut high) = (1.0, 1.0);
-    if holds(1.0)? {
+    let (mut low, mut high) = (from, from);
+    if holds(from)? {
         while holds(high * 2.0)? {
             high *= 2.0;
         }

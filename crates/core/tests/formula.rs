@@ -194,6 +194,7 @@ fn cpu_is_kept_beside_the_formula() {
     let cpu = tidegate_core::scale::spec::Signal {
         activation: Activation::Never,
         in_formula: false,
+        scheduled: false,
         ..signal("cpu", metric)
     };
     let signals = vec![average("a", 0.1), cpu, average("b", 0.1)];

@@ -3,9 +3,9 @@
 mod common;
 
 use common::work::{World, load, slo};
-use common::{Rig, keda, pods, rules, scaled_object, secs};
+use common::{Rig, average, keda, pods, rules, scaled_object, secs};
 use proptest::prelude::*;
-use tidegate_core::scale::spec::Behavior;
+use tidegate_core::scale::spec::{Behavior, Signal};
 use tidegate_core::scale::{Event, Rule, Spec};
 use tidegate_core::slo::{Engines, Load};
 use tidegate_core::time::Span;
@@ -34,19 +34,24 @@ fn a_target_is_named_after_its_policy() {
 }
 
 #[test]
-fn ten_times_the_work_is_answered_in_one_step_and_not_again_while_it_starts() {
+fn twenty_times_the_work_is_answered_in_one_step_and_not_again_while_it_starts() {
     let mut world = World::new(slo(1, None), 2);
     world.run(300, 5);
     let before = world.wanted;
     let mut asked = Vec::new();
     for _ in 0..50 {
-        // Ten times as many come; the engines do what they did, for there are no more of them yet.
-        let burst = Load { arrived: 50, prompt_tokens: 50_000, ..load(5, world.ready) };
+        // Twenty times as many come, and the gateway alone says so: engines at their limit are late with their word.
+        let burst = Load {
+            arrived: 100,
+            prompt_tokens: 100_000,
+            engines: Engines::default(),
+            ..load(5, world.ready)
+        };
         if let Some((from, to)) = world.second(&burst).scale {
             asked.push((from, to));
         }
     }
-    // 50 a second of 66 ms keep 3.3 replicas busy, and 3.3 / 0.92 is 3.6.
+    // 100 a second of 30 ms keep 3 replicas busy, times a margin of 1.2, and 3.6 / 0.92 is 3.9.
     assert_eq!((before, world.wanted), (1, 4));
     assert!(asked.iter().all(|(from, to)| to > from), "nothing is given back meanwhile: {asked:?}");
     // The level follows a step within half a minute, in steps of ten seconds.
@@ -68,7 +73,7 @@ fn a_constant_work_moves_nothing_for_an_hour() {
 fn a_lesser_need_waits_a_start_before_anything_goes() {
     let mut world = World::new(slo(1, None), 6);
     world.rig.send(&Event::Started(secs(90)));
-    world.run(600, 30);
+    world.run(600, 90);
     let full = world.wanted;
     world.run(60, 3);
     assert_eq!(world.wanted, full, "a start takes 90 s, and 60 s have passed");
@@ -109,6 +114,23 @@ fn when_word_of_the_work_stops_the_triggers_decide_and_it_says_so() {
     let ticked = world.rig.tick();
     assert!(ticked.text().contains("no word of the work for 31 s"), "{}", ticked.text());
     assert_eq!(ticked.replicas(), 7);
+}
+
+#[test]
+fn a_schedule_is_a_floor_beside_the_work() {
+    let mut spec = slo(1, None);
+    spec.signals.push(Signal { scheduled: true, ..average("office-hours", 1.0) });
+    let mut world = World::new(spec, 2);
+    let mut run = |seconds: i64, replicas: f64| {
+        for _ in 0..seconds {
+            world.rig.value("office-hours", replicas);
+            world.second(&load(5, world.ready));
+        }
+        world.wanted
+    };
+    assert_eq!(run(300, 1.0), 1, "the work alone, while the schedule asks for one");
+    assert_eq!(run(5, 7.0), 7);
+    assert_eq!(run(300, 1.0), 1, "after hours it is the work again");
 }
 
 #[test]

@@ -582,8 +582,13 @@ impl Scaler {
             paused: pause,
             room: room.as_deref(),
         };
-        let answers =
-            || plan.and_then(slo::answer).map_or_else(|| proposer.answers(resolved), |own| alloc::vec![own]);
+        let answers = || {
+            let all = proposer.answers(resolved);
+            match plan.and_then(slo::answer) {
+                Some(own) => slo::beside_schedules(own, all, spec),
+                None => all,
+            }
+        };
         hpa::reconcile(&pass, memory, answers, trace, conditions)
     }
 }

@@ -1,9 +1,11 @@
 //! Policy `slo` inside the machine: what it observes, its terms as steps, its count as one proposal.
 //!
 //! It comes after activation (requests wake a target as ever) and before windows, rates and bounds, which bind it
-//! like any proposal. The manifest's triggers are not asked for a count while it is sighted.
+//! like any proposal. The manifest's triggers are not asked for a count while it is sighted, but for schedules: who
+//! writes five replicas from eight to ten wants five, whatever is measured.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use super::decision::{Because, Rule, Trace};
 use super::hpa::{Answer, Proposal, Usage};
@@ -93,4 +95,11 @@ pub(super) fn answer(plan: &Plan) -> Option<Answer> {
             because: Because::Need { up, down, by: plan.by },
         }),
     })
+}
+
+/// The policy's own answer, and those of schedules: the greatest counts, as among any metrics.
+pub(super) fn beside_schedules(own: Answer, all: Vec<Answer>, spec: &Spec) -> Vec<Answer> {
+    let scheduled =
+        |answer: &Answer| spec.signals.iter().any(|signal| signal.scheduled && signal.name == answer.signal);
+    core::iter::once(own).chain(all.into_iter().filter(scheduled)).collect()
 }

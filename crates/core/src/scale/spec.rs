@@ -162,6 +162,9 @@ pub struct Signal {
     pub stale_after: Span,
     /// Whether the formula may name it.
     pub in_formula: bool,
+    /// Whether it is a schedule: an order, not a measurement, so policy `slo` goes no lower either.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub scheduled: bool,
 }
 
 impl Signal {
@@ -176,6 +179,7 @@ impl Signal {
             series: Series::Sum,
             stale_after: Span::from_secs(i64::from(u32::MAX)),
             in_formula: false,
+            scheduled: false,
         }
     }
 

@@ -28,17 +28,26 @@ impl Default for Objective {
 
 /// Requests over which mean lengths are taken.
 const LENGTHS_KEPT: f64 = 1_000.0;
+/// How long what engines wrote is remembered, and how many requests make a mean of it.
+const WRITTEN_S: f64 = 300.0;
+const WRITTEN_FIRST: f64 = 20.0;
 /// Tokens of an answer before one was seen.
 const OUTPUT_FIRST: f64 = 200.0;
 
-/// Share of late requests that is aimed at: three in five of the twentieth that may be, for a burst costs the rest.
-const LATE_AIM: f64 = 0.03;
-/// How long lateness is remembered.
+/// Share of late requests that is aimed at: of the twentieth that may be late, a fifth is left for seconds in which more
+/// requests come late than in others, for each second counts alike.
+const LATE_AIM: f64 = 0.04;
+/// How long the lateness that is shown is remembered.
 const LATE_S: f64 = 1_200.0;
-/// Share of forecasts that the margin covers at that aim, what each hundredth of lateness adds, and its bounds.
-const WITHIN: f64 = 0.5;
-const WITHIN_GAIN: f64 = 10.0;
-const WITHIN_BOUNDS: (f64, f64) = (0.05, 0.97);
+/// Share of forecasts that the margin covers before anything was late or in time: a new service is looked after.
+const WITHIN_FIRST: f64 = 0.8;
+/// How far that share moves in a second in which everybody is late beyond the aim. The sum of many seconds is what counts:
+/// whatever the model's error, the share that is late over a day comes to be the aim. An hour in which nobody is
+/// late lowers it by 3,600 · 0.001 · 0.04 = 0.14, ten minutes in which half are raise it by 0.28.
+const WITHIN_PER_S: f64 = 0.001;
+/// What is used of it, and what is remembered of it: a debt beyond the most is paid back later.
+const WITHIN_USED: (f64, f64) = (0.05, 0.97);
+const WITHIN_KEPT: (f64, f64) = (0.0, 1.2);
 
 /// A backlog is worked off in no less: a shorter one is gone before a start is over.
 const DRAIN_LEAST: Span = Span::from_secs(10);
@@ -59,11 +68,17 @@ pub struct Planner {
     idle: Idle,
     prompt: Mean,
     output: Mean,
+    /// Only while all engines that serve are heard: a part of them would seem to write little.
+    written: Ratio,
     arrivals_per_s: f64,
     running: u32,
     waiting: u32,
     /// Share of requests that came late, over the last twenty minutes or so.
     late: f64,
+    /// Share of forecasts that the margin is to cover, by all that was late or in time so far.
+    cover: Option<f64>,
+    /// Replicas that served when a plan was made last.
+    ready: u32,
     heard: Option<Time>,
     less: Option<Less>,
 }
@@ -87,6 +102,26 @@ impl Mean {
 
     fn or(&self, first: f64) -> f64 {
         if self.over > 0.0 { self.mean } else { first }
+    }
+}
+
+/// Tokens written for each request that left the queue, over the last minutes. Answers that ended tell it late, and wrong while
+/// load grows (the short ones end first) or falls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Ratio {
+    tokens: f64,
+    requests: f64,
+}
+
+impl Ratio {
+    fn add(&mut self, tokens: f64, requests: f64, over: Span) {
+        let keep = libm::exp(-over.as_secs_f64() / WRITTEN_S);
+        self.tokens = self.tokens * keep + tokens;
+        self.requests = (self.requests * keep + requests).max(0.0);
+    }
+
+    fn mean(&self) -> Option<f64> {
+        (self.requests >= WRITTEN_FIRST).then(|| self.tokens / self.requests)
     }
 }
 
@@ -120,12 +155,18 @@ impl Planner {
         self.costs.learn(load);
         self.prompt.add(load.prompt_tokens as f64, f64::from(load.arrived));
         self.output.add(load.output_tokens as f64, f64::from(load.ended));
+        let queued = f64::from(load.waiting) - f64::from(self.waiting);
         (self.running, self.waiting) = (load.engines.running, load.waiting);
+        if load.engines.reporting > 0 && load.engines.reporting >= self.ready {
+            self.written.add(load.engines.decode_tokens as f64, f64::from(load.arrived) - queued, load.over);
+        }
         self.arrivals_per_s = load.per_s(f64::from(load.arrived));
         if load.first_tokens > 0 {
             let share = f64::from(load.late.min(load.first_tokens)) / f64::from(load.first_tokens);
             let weight = (load.over.as_secs_f64() / LATE_S).min(1.0);
             self.late += weight * (share - self.late);
+            let cover = self.cover() + WITHIN_PER_S * load.over.as_secs_f64() * (share - LATE_AIM);
+            self.cover = Some(cover.clamp(WITHIN_KEPT.0, WITHIN_KEPT.1));
         }
         let Some(cost) = self.costs.cost() else {
             self.capacity.learn(load, None);
@@ -141,16 +182,21 @@ impl Planner {
         self.work.observe(now, load.over.as_secs_f64(), rate, self.horizon(), self.within());
     }
 
+    fn cover(&self) -> f64 {
+        self.cover.unwrap_or(WITHIN_FIRST)
+    }
+
     fn lengths(&self) -> (f64, f64) {
-        (self.prompt.or(0.0), self.output.or(OUTPUT_FIRST))
+        (self.prompt.or(0.0), self.written.mean().unwrap_or(self.output.or(OUTPUT_FIRST)))
     }
 
     fn within(&self) -> f64 {
-        (WITHIN + (self.late - LATE_AIM) * WITHIN_GAIN).clamp(WITHIN_BOUNDS.0, WITHIN_BOUNDS.1)
+        self.cover().clamp(WITHIN_USED.0, WITHIN_USED.1)
     }
 
     /// How many replicas, given what there is.
     pub fn plan(&mut self, now: Time, standing: Standing, objective: &Objective) -> Plan {
+        self.ready = standing.ready;
         let horizon = self.horizon();
         let lengths = self.lengths();
         let mut plan = Plan {

@@ -59,6 +59,7 @@ pub(crate) fn signal(name: &str, metric: Metric) -> Signal {
         series: Series::Sum,
         stale_after: secs(60),
         in_formula: true,
+        scheduled: false,
     }
 }
 

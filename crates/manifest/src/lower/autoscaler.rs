@@ -99,6 +99,7 @@ fn signal(name: String, metric: Metric) -> Signal {
         series: Series::Sum,
         stale_after: stale_after(Span::from_secs(15)),
         in_formula: false,
+        scheduled: false,
     }
 }
 

@@ -152,6 +152,7 @@ fn unknown(index: usize, trigger: &Trigger, faults: &mut Faults<'_>) {
 fn take(lowered: &mut Signals, trigger: Trigger, named: bool, owner: Owner, polling_interval: Span) {
     let modifiers = matches!(owner, Owner::ScaledObject { modifiers: true });
     let external = matches!(trigger.metric, Metric::External(_));
+    let scheduled = matches!(trigger.source, Source::Cron(_));
     if let Source::Cron(cron) = &trigger.source {
         lowered.crons.push(CronSignal {
             signal: trigger.signal.clone(),
@@ -173,6 +174,7 @@ fn take(lowered: &mut Signals, trigger: Trigger, named: bool, owner: Owner, poll
         series: trigger.series,
         stale_after: stale_after(polling_interval),
         in_formula: modifiers && named && external,
+        scheduled,
     });
 }
 

@@ -118,6 +118,25 @@ impl Choice {
         }
     }
 
+    /// The manifest's own rules for a world of this set-up; `None` for a policy that has none.
+    ///
+    /// # Errors
+    /// When they do not compile.
+    pub fn ruled(
+        &self,
+        setup: &Setup,
+        target: &Target,
+        manifests: &Manifests,
+    ) -> Result<Option<Keda>, Error> {
+        let keda = match self {
+            Choice::Keda => Keda::stack(target, manifests, 0)?,
+            Choice::Live => Keda::live(target, manifests, 0)?,
+            Choice::Slo => Keda::slo(target, manifests, objective(setup), 0)?,
+            _ => return Ok(None),
+        };
+        Ok(Some(keda.with_blocks_of(setup.profile.block_tokens).in_a_world_of(&setup.fleet.faults)))
+    }
+
     /// Makes the policy for a world of this set-up. `rules` are the target and the manifests it stands in, where there are any.
     ///
     /// # Errors
@@ -127,19 +146,20 @@ impl Choice {
         setup: &Setup,
         rules: Option<(&Target, &Manifests)>,
     ) -> Result<Box<dyn Policy>, Error> {
+        if let Some((target, manifests)) = rules
+            && let Some(keda) = self.ruled(setup, target, manifests)?
+        {
+            return Ok(Box::new(keda));
+        }
         let bounds = (rules.map_or(1, |(target, _)| target.spec.min), setup.max);
-        let needed = || rules.ok_or_else(|| Error::NoManifest { policy: self.to_string() });
+        let no_manifest = || Error::NoManifest { policy: self.to_string() };
         Ok(match *self {
-            Choice::Keda => {
-                let (target, manifests) = needed()?;
-                Box::new(Keda::stack(target, manifests, 0)?.in_a_world_of(&setup.fleet.faults))
+            Choice::Keda | Choice::Live => return Err(no_manifest()),
+            Choice::Slo => {
+                let bare = slo::without_manifest(objective(setup), bounds)?.ok_or_else(no_manifest)?;
+                let bare = bare.with_blocks_of(setup.profile.block_tokens);
+                Box::new(bare.in_a_world_of(&setup.fleet.faults))
             }
-            Choice::Live => {
-                let (target, manifests) = needed()?;
-                let live = Keda::live(target, manifests, 0)?.in_a_world_of(&setup.fleet.faults);
-                Box::new(live.with_blocks_of(setup.profile.block_tokens))
-            }
-            Choice::Slo => Box::new(slo_policy(setup, rules, bounds)?),
             Choice::Fixed(replicas) => Box::new(Fixed::new(replicas)),
             Choice::Kpa(target) => Box::new(Kpa::new(target, bounds)),
             Choice::Aibrix(target) => Box::new(Aibrix::new(target, bounds)),
@@ -150,19 +170,8 @@ impl Choice {
     }
 }
 
-/// Policy `slo` with the set-up's objective, on the manifest's bounds and behaviour where there is one.
-fn slo_policy(
-    setup: &Setup,
-    rules: Option<(&Target, &Manifests)>,
-    bounds: (u32, u32),
-) -> Result<Keda, Error> {
-    let objective = Objective { ttft: setup.slo_ttft, itl: setup.slo_itl };
-    let policy = match rules {
-        Some((target, manifests)) => Some(Keda::slo(target, manifests, objective, 0)?),
-        None => slo::without_manifest(objective, bounds)?,
-    };
-    let policy = policy.ok_or_else(|| Error::NoManifest { policy: "slo".to_owned() })?;
-    Ok(policy.with_blocks_of(setup.profile.block_tokens).in_a_world_of(&setup.fleet.faults))
+fn objective(setup: &Setup) -> Objective {
+    Objective { ttft: setup.slo_ttft, itl: setup.slo_itl }
 }
 
 impl fmt::Display for Choice {

@@ -179,6 +179,10 @@ impl Keda {
         Keda { deaf: (for_s > 0.0).then(|| (at(from_s), at(from_s + for_s))), ..self }
     }
 
+    fn is_deaf(&self, now: Time) -> bool {
+        self.deaf.is_some_and(|(from, until)| from <= now && now < until)
+    }
+
     fn step(&mut self, now: Time, event: &Event) -> Result<(), Error> {
         let recorder = self.recorder.as_mut().map(|recorder| &mut **recorder as &mut dyn Recorder);
         Ok(self.control.step(now, &self.target, event, recorder, &mut self.actions)?)
@@ -192,8 +196,9 @@ impl Keda {
             self.fleet = Some(fleet);
             self.step(now, &Event::Fleet(fleet))?;
         }
+        let deaf = self.is_deaf(now);
         if let Some(loads) = &mut self.loads {
-            for event in loads.events(now, seen) {
+            for event in loads.events(now, seen, deaf) {
                 self.step(now, &event)?;
             }
         }
@@ -233,8 +238,7 @@ impl Policy for Keda {
     fn look(&mut self, now: Time, seen: &Seen<'_>) -> Result<Option<Wanted>, Error> {
         let edge = self.beat.edges && now < self.next_look();
         if now >= self.scrape_at {
-            let deaf = self.deaf.is_some_and(|(from, until)| from <= now && now < until);
-            self.sources.scrape(now, seen.replicas, deaf);
+            self.sources.scrape(now, seen.replicas, self.is_deaf(now));
             self.scrape_at = next_of(now, self.beat.scrape);
         }
         if now < self.decide_at && !edge {
@@ -271,6 +275,11 @@ fn sentence(decision: &Decision) -> String {
     let mut text = settled.map(|step| format!("{}: {}", step.rule.name(), step.because)).unwrap_or_default();
     if let Some(asked) = asked.filter(|asked| settled.is_some_and(|settled| settled.rule != asked.rule)) {
         text.push_str(&format!("; {}", asked.because));
+    }
+    // Policy slo has a step for each of its terms: all of them together are why.
+    const TERMS: [Rule; 5] = [Rule::Work, Rule::Capacity, Rule::Forecast, Rule::Standby, Rule::Waiting];
+    for term in decision.steps.iter().filter(|step| TERMS.contains(&step.rule)) {
+        text.push_str(&format!("; {}", term.because));
     }
     text
 }

@@ -28,15 +28,16 @@ impl Loads {
         Loads { block_tokens, last: None, engines: BTreeMap::new(), starts: 0 }
     }
 
-    /// Starts that are over and the work since the last time.
-    pub(super) fn events(&mut self, now: Time, seen: &Seen<'_>) -> Vec<Event> {
+    /// Starts that are over and the work since the last time; of engines nothing while nobody hears them.
+    pub(super) fn events(&mut self, now: Time, seen: &Seen<'_>, deaf: bool) -> Vec<Event> {
         let new = usize::try_from(seen.starts.saturating_sub(self.starts)).unwrap_or(usize::MAX);
         self.starts = seen.starts;
         let known = seen.starts_s.len().saturating_sub(new);
         let spans = seen.starts_s.iter().skip(known).filter_map(|seconds| Span::try_from_secs_f64(*seconds));
         let mut events: Vec<Event> = spans.map(Event::Started).collect();
-        let engines = self.engines(seen);
-        let queued: u32 = seen.replicas.iter().map(|replica| replica.stats.waiting).sum();
+        let engines = if deaf { Engines::default() } else { self.engines(seen) };
+        let queued: u32 =
+            if deaf { 0 } else { seen.replicas.iter().map(|replica| replica.stats.waiting).sum() };
         let (at, before) = self.last.replace((now, seen.arrived)).unwrap_or((now, seen.arrived));
         let over = now.since(at);
         if over <= Span::ZERO {
@@ -93,11 +94,21 @@ mod tests {
             arrived: Arrived { requests, late: requests / 2, ..Arrived::default() },
             ..seen(1, 1, 5)
         };
-        assert_eq!(loads.events(Time::from_secs(10), &at(100)), [], "nothing to compare with");
-        let events = loads.events(Time::from_secs(12), &at(130));
+        assert_eq!(loads.events(Time::from_secs(10), &at(100), false), [], "nothing to compare with");
+        let events = loads.events(Time::from_secs(12), &at(130), false);
         let Some(Event::Load(load)) = events.first() else { panic!("{events:?}") };
         assert_eq!((load.over, load.arrived, load.late), (Span::from_secs(2), 30, 15));
-        assert_eq!(loads.events(Time::from_secs(12), &at(130)), [], "no time has passed");
+        assert_eq!(loads.events(Time::from_secs(12), &at(130), false), [], "no time has passed");
+    }
+
+    #[test]
+    fn engines_that_nobody_hears_say_nothing_and_the_gateway_still_does() {
+        let mut loads = Loads::new(16);
+        let at = |requests| Seen { arrived: Arrived { requests, ..Arrived::default() }, ..seen(1, 1, 5) };
+        loads.events(Time::from_secs(10), &at(100), true);
+        let events = loads.events(Time::from_secs(11), &at(130), true);
+        let Some(Event::Load(load)) = events.first() else { panic!("{events:?}") };
+        assert_eq!((load.arrived, load.engines), (30, Engines::default()));
     }
 
     #[test]
@@ -105,10 +116,10 @@ mod tests {
         let mut loads = Loads::new(16);
         let at = |starts| Seen { starts, starts_s: &[60.0, 61.0, 62.0], ..seen(1, 1, 0) };
         let told = |events: Vec<Event>| events.iter().filter(|e| matches!(e, Event::Started(_))).count();
-        assert_eq!(told(loads.events(Time::from_secs(1), &at(3))), 3);
-        assert_eq!(told(loads.events(Time::from_secs(2), &at(3))), 0);
+        assert_eq!(told(loads.events(Time::from_secs(1), &at(3), false)), 3);
+        assert_eq!(told(loads.events(Time::from_secs(2), &at(3), false)), 0);
         // Of two new ones, the last two of the list.
-        let events = loads.events(Time::from_secs(3), &at(5));
+        let events = loads.events(Time::from_secs(3), &at(5), false);
         assert_eq!(events[0], Event::Started(Span::from_secs(61)));
     }
 }

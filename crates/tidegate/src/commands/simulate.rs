@@ -109,9 +109,7 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<ExitCode> {
     let setup = input::setup(&args.what, rules.as_ref())?;
     let journal = args.out.as_ref().map(|out| out.join("journal"));
     let mut policy = match (&journal, &rules) {
-        (Some(directory), Some(rules)) if matches!(args.policy, Choice::Keda | Choice::Live) => {
-            rules.recorded(args.policy, &setup, directory)?
-        }
+        (Some(directory), Some(rules)) => rules.recorded(args.policy, &setup, directory)?,
         _ => args.policy.policy(&setup, rules.as_ref().map(Rules::of_target))?,
     };
     let (outcome, wall_s) = play(&args.what, &setup, &mut *policy)?;

@@ -67,6 +67,23 @@ fn a_trace_through_a_manifest_gives_one_object_with_the_fields_of_the_contract()
 }
 
 #[test]
+fn a_simulated_policy_slo_leaves_a_journal_that_replays_and_says_why() {
+    let directory = files(&[("chat.yaml", MANIFEST)]);
+    let manifest = directory.path().join("chat.yaml");
+    let trace = "synth:steady,rate=30,for=5m";
+    let out = directory.path().join("out");
+    let arguments = ["simulate", "-f", text(&manifest), "--trace", trace, "--policy", "slo"];
+    let run = tidegate(&[&arguments[..], &["--start-s", "5", "--out", text(&out)]].concat(), "");
+    assert_eq!(run.code, 0, "{}", run.err);
+    let journal = out.join("journal");
+    let replay = tidegate(&["replay", text(&journal)], "");
+    assert_eq!(replay.code, 0, "{}{}", replay.out, replay.err);
+    let page = fs::read_to_string(out.join("index.html")).unwrap();
+    assert!(page.contains("of their time"), "the plan's thresholds are on the page");
+    assert!(page.contains("requests a second of"), "and the work they come from");
+}
+
+#[test]
 fn a_bad_trace_is_refused_with_its_line() {
     let good = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,374,44\n";
     let cases = [

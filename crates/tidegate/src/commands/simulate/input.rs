@@ -13,7 +13,7 @@ use tidegate_journal::{Journal, manifest_hash};
 use tidegate_manifest::{Manifests, Severity, Target, load, lower};
 use tidegate_sim::Profile;
 use tidegate_sim::fleet::{Fleet, Setup};
-use tidegate_sim::policy::{Choice, Keda, Policy};
+use tidegate_sim::policy::{Choice, Policy};
 use tidegate_sim::trace::{
     Error, Lengths, Part, Scaled, ServeGen, Spread, Stretch, Synth, Trace, TraceRequest,
 };
@@ -40,19 +40,17 @@ impl Rules {
         (&self.target, &self.manifests)
     }
 
-    /// The manifest's rules, with a journal of what they did.
+    /// The policy, with a journal of what it did where it is the manifest's own.
     pub(crate) fn recorded(
         &self,
         choice: Choice,
         setup: &Setup,
         directory: &Path,
     ) -> Result<Box<dyn Policy>> {
-        let journal = Journal::new(Directory::fresh(directory)?, self.hash.clone(), 0);
-        let keda = match choice {
-            Choice::Live => Keda::live(&self.target, &self.manifests, 0)?,
-            _ => Keda::stack(&self.target, &self.manifests, 0)?,
+        let Some(keda) = choice.ruled(setup, &self.target, &self.manifests)? else {
+            return Ok(choice.policy(setup, Some(self.of_target()))?);
         };
-        let keda = keda.in_a_world_of(&setup.fleet.faults).with_blocks_of(setup.profile.block_tokens);
+        let journal = Journal::new(Directory::fresh(directory)?, self.hash.clone(), 0);
         Ok(Box::new(keda.recorded(Box::new(journal))))
     }
 }
