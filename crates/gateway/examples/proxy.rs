@@ -38,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             tenant_count_max: u32::MAX,
         },
         upstream_key: None,
+        ttft: None,
     }]);
     for (i, backend) in backends.into_iter().enumerate() {
         gateway.endpoint_ready(&model, backend, Arc::from(format!("{model}-{i}")))?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_core::route::{Demand, Limits};
+use tidegate_core::time::Span;
 
 use crate::clock::Clock;
 use crate::keys::Keys;
@@ -148,6 +149,9 @@ pub struct TargetConfig {
     pub limits: Limits,
     /// The key its engines ask for, sent as a bearer token.
     pub upstream_key: Option<Secret>,
+    /// Until when a first token is in time, from a request's arrival; `None` where nothing was promised, and then
+    /// only those without any answer are counted late.
+    pub ttft: Option<Span>,
 }
 
 /// A value that is never printed.

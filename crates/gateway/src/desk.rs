@@ -48,6 +48,13 @@ pub(crate) enum Fate {
     Held(Hold),
 }
 
+impl Fate {
+    /// Whether its tenant has as many requests here as it may: such a one is no work for any replica.
+    pub(crate) fn is_over_own_limit(&self) -> bool {
+        matches!(self, Fate::Done(Verdict::Refused { refusal: Refusal::TenantFull, .. }))
+    }
+}
+
 /// What of a request stays the same wherever it is sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim {

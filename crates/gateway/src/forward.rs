@@ -117,6 +117,7 @@ impl Job {
             stop = self.kept.read_on() => return Err(stop),
         };
         self.account.stats.held(since.elapsed(), cold);
+        self.account.placed();
         self.waiting = None;
         Ok(verdict)
     }
@@ -125,6 +126,7 @@ impl Job {
     fn again(&mut self, endpoint: &Endpoint) {
         tracing::info!(replica = %endpoint.replica, "a request is tried elsewhere");
         self.account.stats.retried();
+        self.account.placed();
         self.progress.streaming.set(false);
         if let Some((expected, cold)) = self.account.ticket.retry() {
             self.told.hold(expected, cold);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
-use tidegate_core::route::{Demand, EndpointId, EndpointState, EngineLoad, Event, Outlook};
+use tidegate_core::route::{Demand, EndpointId, EndpointState, EngineLoad, Event, Flow, Outlook};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
@@ -117,6 +117,7 @@ impl Gateway {
                     if old.config.limits != config.limits {
                         desk.tell(Event::Target { target: old.id, limits: config.limits });
                     }
+                    old.stats.promise(config.ttft);
                     Target {
                         id: old.id,
                         stats: old.stats.clone(),
@@ -127,6 +128,7 @@ impl Gateway {
                 }
                 None => {
                     let stats = Arc::new(Stats::new());
+                    stats.promise(config.ttft);
                     let id = desk.add_target(config.name.clone(), stats.clone(), config.limits);
                     let created_s = desk.clock().now().as_micros() / 1_000_000;
                     Target { id, stats, created_s, authorization, config }
@@ -187,6 +189,12 @@ impl Gateway {
     #[must_use]
     pub fn demand(&self, target: &str) -> Option<Demand> {
         Some(self.shared.desk.demand(self.target(target).ok()?.id))
+    }
+
+    /// What was counted of a target's requests since it came to be here; `None` where there is no such target.
+    #[must_use]
+    pub fn flow(&self, target: &str) -> Option<Flow> {
+        Some(self.target(target).ok()?.stats.flow())
     }
 
     /// Everything about every target, for pages.

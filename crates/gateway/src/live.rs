@@ -23,6 +23,10 @@ pub(crate) struct Account {
     pub(crate) ticket: Ticket,
     pub(crate) stats: Arc<Stats>,
     pub(crate) arrived: Instant,
+    /// When it was sent to the engine that answers it; `None` where that was at once.
+    placed: Option<Instant>,
+    /// Whether it was counted as one in time or late.
+    judged: bool,
     ended: bool,
 }
 
@@ -31,7 +35,40 @@ const LEFT: u16 = 499;
 
 impl Account {
     pub(crate) fn new(ticket: Ticket, stats: Arc<Stats>, arrived: Instant) -> Self {
-        Account { ticket, stats, arrived, ended: false }
+        Account { ticket, stats, arrived, placed: None, judged: false, ended: false }
+    }
+
+    /// It goes to an engine now, and had to wait, or was with another before.
+    pub(crate) fn placed(&mut self) {
+        self.placed = Some(Instant::now());
+    }
+
+    /// The first token of a stream came.
+    fn first_token(&mut self, now: Instant) {
+        let wait = now.duration_since(self.arrived);
+        self.stats.first_token(wait, now);
+        self.judge(self.stats.is_late(wait));
+    }
+
+    fn judge(&mut self, late: bool) {
+        if !std::mem::replace(&mut self.judged, true) {
+            self.stats.judged(late);
+        }
+    }
+
+    /// Judges by its end a request of which no first token was seen. An answer that comes whole says nothing of
+    /// its first token, but that it came after the wait in the gateway; what the engine took is in the engine's own
+    /// count.
+    fn judge_end(&mut self, code: u16, wait: Duration) {
+        let held = self.placed.map_or(Duration::ZERO, |placed| placed.duration_since(self.arrived));
+        match code {
+            200..400 => self.judge(self.stats.is_late(held)),
+            500.. => self.judge(true),
+            // Who leaves early did not wait for us; who leaves late did.
+            LEFT if self.stats.is_late(wait) => self.judge(true),
+            // The request itself was wrong, or its tenant had too many.
+            _ => {}
+        }
     }
 
     /// It is over at its endpoint, and the client got this status.
@@ -52,7 +89,9 @@ impl Account {
     fn end(&mut self, code: u16, now: Instant) {
         if !self.ended {
             self.ended = true;
-            self.stats.ended(code, now.duration_since(self.arrived), now);
+            let wait = now.duration_since(self.arrived);
+            self.judge_end(code, wait);
+            self.stats.ended(code, wait, now);
         }
     }
 }
@@ -95,11 +134,11 @@ pub(crate) struct Begun {
 }
 
 impl Live {
-    pub(crate) fn new(worker: Rc<Worker>, endpoint: EndpointId, account: Account, begun: Begun) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, endpoint: EndpointId, mut account: Account, begun: Begun) -> Self {
         let now = Instant::now();
         account.ticket.first_byte(now);
         if begun.watcher.is_some() {
-            account.stats.first_token(now.duration_since(account.arrived), now);
+            account.first_token(now);
         }
         let idle = worker.wheel.after(worker.times().chunk_idle);
         Live {

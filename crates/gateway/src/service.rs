@@ -141,6 +141,9 @@ async fn infer(worker: Rc<Worker>, asked: Asked, body: Inbound, ask: Ask) -> Rep
     let claim = Claim::of(&arrival);
     // Where the body came with the head, as it nearly always does, now is when the request came.
     let fate = desk.arrive(arrival, if whole { now } else { desk.clock().now() });
+    if !fate.is_over_own_limit() {
+        target.stats.arrived(claim.prompt_tokens);
+    }
     let mut told = Told::new(worker.shared.run, request);
     let hold = match &fate {
         Fate::Held(hold) => Some((hold.expected, hold.cold)),

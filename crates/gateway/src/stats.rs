@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use tidegate_core::route::Flow;
+use tidegate_core::time::Span;
 
 /// Seconds; the usual ones of engines and peers for waits of an answer.
 pub(crate) const SECONDS: [f64; 16] =
@@ -156,6 +158,19 @@ pub(crate) struct Stats {
     pub(crate) cold_starts: AtomicU64,
     pub(crate) prompt_tokens: AtomicU64,
     pub(crate) output_tokens: AtomicU64,
+    flow: Counts,
+}
+
+/// What [`Flow`] is made of, beside the tokens written.
+#[derive(Default)]
+struct Counts {
+    arrived: AtomicU64,
+    prompt_tokens: AtomicU64,
+    ended: AtomicU64,
+    first_tokens: AtomicU64,
+    late: AtomicU64,
+    /// The objective in microseconds; 0 for none.
+    ttft_us: AtomicU64,
 }
 
 /// How many gaps between tokens a stream gathers before it reports them: one lock for 32 tokens.
@@ -177,6 +192,46 @@ impl Stats {
             cold_starts: AtomicU64::new(0),
             prompt_tokens: AtomicU64::new(0),
             output_tokens: AtomicU64::new(0),
+            flow: Counts::default(),
+        }
+    }
+
+    /// Sets until when a first token is in time.
+    pub(crate) fn promise(&self, ttft: Option<Span>) {
+        let micros = ttft.map_or(0, |ttft| u64::try_from(ttft.as_micros()).unwrap_or(0));
+        self.flow.ttft_us.store(micros, Ordering::Relaxed);
+    }
+
+    /// A request came.
+    pub(crate) fn arrived(&self, prompt_tokens: u32) {
+        self.flow.arrived.fetch_add(1, Ordering::Relaxed);
+        self.flow.prompt_tokens.fetch_add(u64::from(prompt_tokens), Ordering::Relaxed);
+    }
+
+    /// Whether this is longer than was promised.
+    pub(crate) fn is_late(&self, wait: Duration) -> bool {
+        let ttft_us = u128::from(self.flow.ttft_us.load(Ordering::Relaxed));
+        ttft_us > 0 && wait.as_micros() > ttft_us
+    }
+
+    /// A request's first token came, in time or not; or it never will.
+    pub(crate) fn judged(&self, late: bool) {
+        self.flow.first_tokens.fetch_add(1, Ordering::Relaxed);
+        if late {
+            self.flow.late.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Everything counted for who scales the target.
+    pub(crate) fn flow(&self) -> Flow {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Flow {
+            arrived: read(&self.flow.arrived),
+            prompt_tokens: read(&self.flow.prompt_tokens),
+            ended: read(&self.flow.ended),
+            output_tokens: read(&self.output_tokens),
+            first_tokens: read(&self.flow.first_tokens),
+            late: read(&self.flow.late),
         }
     }
 
@@ -212,6 +267,7 @@ impl Stats {
 
     /// A request is over: what its client got, and after how long. Only answered ones count as a time.
     pub(crate) fn ended(&self, code: u16, wait: Duration, now: Instant) {
+        self.flow.ended.fetch_add(1, Ordering::Relaxed);
         let mut times = self.times();
         *times.codes.entry(code).or_insert(0) += 1;
         if code < 400 {
@@ -246,6 +302,19 @@ mod tests {
         assert_eq!((later.recent.count, later.all.count), (3, 4));
         assert_eq!(series.latency(start + Duration::from_secs(200)).recent, Percentiles::default());
         assert!((later.all.p50 - 0.3).abs() < 0.01, "{later:?}");
+    }
+
+    #[test]
+    fn late_is_what_takes_longer_than_was_promised() {
+        let stats = Stats::new();
+        assert!(!stats.is_late(Duration::from_secs(900)), "nothing was promised");
+        stats.promise(Some(Span::from_secs(2)));
+        assert!(!stats.is_late(Duration::from_secs(2)) && stats.is_late(Duration::from_micros(2_000_001)));
+        stats.arrived(100);
+        stats.judged(true);
+        stats.judged(false);
+        let flow = stats.flow();
+        assert_eq!((flow.arrived, flow.prompt_tokens, flow.first_tokens, flow.late), (1, 100, 2, 1));
     }
 
     #[test]

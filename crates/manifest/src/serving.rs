@@ -10,6 +10,44 @@ use crate::quantity;
 /// Names of ports that take requests.
 const SERVING_NAMES: &[&str] = &["http", "api", "openai", "serving", "web", "http1"];
 
+/// An entry of a Secret in the pods' namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The Secret's name.
+    pub secret: String,
+    /// The name of the entry in it.
+    pub entry: String,
+}
+
+impl Entry {
+    /// From `SECRET/ENTRY`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (secret, entry) = text.trim().split_once('/')?;
+        let named = !secret.is_empty() && !entry.is_empty() && !entry.contains('/');
+        named.then(|| Entry { secret: secret.to_owned(), entry: entry.to_owned() })
+    }
+}
+
+/// What a certificate is checked by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// The authorities of the machine that asks.
+    #[default]
+    Machine,
+    /// Authorities in PEM that stand in a Secret: `tidegate.dev/metrics-ca: SECRET/ENTRY`.
+    Entry(Entry),
+    /// Nothing: whatever it shows will do (`tidegate.dev/metrics-ca: none`).
+    Nothing,
+}
+
+/// Annotation with the entry of a Secret in which the key stands that a pod asks for.
+pub const KEY: &str = "tidegate.dev/metrics-key";
+/// Annotation with the entry of a Secret in which the authorities of pods' certificates stand.
+pub const CA: &str = "tidegate.dev/metrics-ca";
+/// Annotation with the name that pods' certificates have.
+pub const HOST: &str = "tidegate.dev/metrics-host";
+
 /// Where every pod of a template has its metrics.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Page {
@@ -27,6 +65,12 @@ pub struct Page {
     pub models: Vec<String>,
     /// The key the engine asks of its clients, where it stands in the template itself.
     pub key: Option<String>,
+    /// Where that key stands else: `tidegate.dev/metrics-key`.
+    pub key_from: Option<Entry>,
+    /// What its certificate is to be checked by.
+    pub trust: Trust,
+    /// The name its certificate must have, where that is not its address: `tidegate.dev/metrics-host`.
+    pub host: Option<String>,
     /// Whether somebody says that there are metrics: the image of an engine, or an annotation. What is
     /// no more than a port may be anything.
     pub certain: bool,
@@ -80,6 +124,13 @@ impl Page {
             engine,
             models,
             key: key(engine, container, &words),
+            key_from: annotation(KEY).and_then(Entry::parse),
+            trust: match annotation(CA) {
+                Some("none") => Trust::Nothing,
+                // What names no entry trusts nobody new.
+                said => said.and_then(Entry::parse).map_or(Trust::Machine, Trust::Entry),
+            },
+            host: annotation(HOST).filter(|host| !host.is_empty()).map(str::to_owned),
             certain: engine.is_some() || annotated.is_some() || scrape == Some("true"),
         })
     }
@@ -215,6 +266,28 @@ mod tests {
         let said = said.unwrap();
         assert_eq!((said.port, said.path.as_str(), said.https, said.certain), (9100, "/stats", true, true));
         assert_eq!(of(r#""prometheus.io/scrape": "false""#), None);
+    }
+
+    #[test]
+    fn a_key_and_authorities_may_stand_in_secrets() {
+        let of = |annotations: &str| {
+            page(&format!(
+                r#"{{"metadata": {{"annotations": {{{annotations}}}}}, "spec": {{"containers":
+                [{{"name": "a", "image": "own", "ports": [{{"containerPort": 80}}]}}]}}}}"#
+            ))
+            .unwrap()
+        };
+        let said =
+            of(r#""tidegate.dev/metrics-key": "engine/key", "tidegate.dev/metrics-ca": "engine/ca.crt""#);
+        let entry = |entry: &str| Entry { secret: "engine".to_owned(), entry: entry.to_owned() };
+        assert_eq!((said.key_from, said.trust), (Some(entry("key")), Trust::Entry(entry("ca.crt"))));
+        assert_eq!(of(r#""tidegate.dev/metrics-ca": "none""#).trust, Trust::Nothing);
+        for nonsense in ["engine", "/key", "engine/", "a/b/c", ""] {
+            let said = of(&format!(
+                r#""tidegate.dev/metrics-key": "{nonsense}", "tidegate.dev/metrics-ca": "{nonsense}""#
+            ));
+            assert_eq!((said.key_from, said.trust), (None, Trust::Machine), "{nonsense}");
+        }
     }
 
     #[test]

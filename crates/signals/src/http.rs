@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_secs(15);
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 
 /// Text is asked for first: OpenMetrics says nothing more that is used here.
-const ACCEPTED: HeaderValue = HeaderValue::from_static(
+pub(crate) const ACCEPTED: HeaderValue = HeaderValue::from_static(
     "text/plain;version=0.0.4;q=1,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1",
 );
 

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 
 use crate::find::root_cause;
 use crate::http::Error;
@@ -62,17 +63,27 @@ impl Client {
     /// # Errors
     /// When a certificate or key cannot be read.
     pub fn new(tls: Option<&Tls>) -> Result<Self, tls::Error> {
+        Client::named(tls, None)
+    }
+
+    /// The same, for servers whose certificates have this name and not the one they are asked by.
+    ///
+    /// # Errors
+    /// When a certificate or key cannot be read; a name that none can have is passed over, and fits none.
+    pub fn named(tls: Option<&Tls>, name: Option<&str>) -> Result<Self, tls::Error> {
         // Without TLS nobody need be trusted: `ask_whole` lets no https URL come as far as this.
         let unused = Tls { insecure: true, ..Tls::default() };
         let config = ClientConfig::clone(&*tls::client_config(tls.unwrap_or(&unused))?);
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(config)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
+        let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
+        let name = name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
+        let builder = match name {
+            Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
+            None => builder,
+        };
+        let connector = builder.enable_http1().wrap_connector(connector);
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)

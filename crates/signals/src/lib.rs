@@ -40,6 +40,7 @@ pub mod metrics_api;
 pub mod mysql;
 pub mod nats;
 pub mod oauth;
+pub mod per_pod;
 #[cfg(feature = "postgresql")]
 pub mod postgresql;
 pub mod process;

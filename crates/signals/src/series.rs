@@ -134,23 +134,8 @@ impl Series {
     /// were dropped at a limit, the answer is an error: it would be too low.
     #[must_use]
     pub fn ask(&self, query: &Compiled, now: Time) -> Reading {
-        let store = self.store.read();
-        let target = self.target.as_deref();
-        let (answering, silent) = (store.answering(target, now), store.silent(target, now));
-        if answering == 0 && silent > 0 {
-            return error(format!(
-                "none of {silent} replicas answers its scrape, so {} is not known",
-                query.text()
-            ));
-        }
-        if store.lacks(target, query.names()) {
-            return error(format!(
-                "the replicas show more series of {} than are kept; name fewer labels or ask a Prometheus",
-                query.names().join(", ")
-            ));
-        }
-        match query.ask(&store, target, now) {
-            Err(failed) => error(failed.to_string()),
+        match self.answer(query, now) {
+            Err(failed) => failed,
             Ok(Answer::Scalar(_)) => {
                 error(format!("{} is a bare number, which KEDA refuses; wrap it in vector()", query.text()))
             }
@@ -160,6 +145,35 @@ impl Series {
                 several => Reading::Series(several.iter().map(|(_, value)| *value).collect()),
             },
         }
+    }
+
+    /// Asks a query whose elements are pods: a sample of each.
+    #[must_use]
+    pub fn ask_pods(&self, query: &Compiled, now: Time) -> Reading {
+        match self.answer(query, now) {
+            Err(failed) => failed,
+            Ok(Answer::Scalar(_)) => error(format!("{} is a bare number of no pod", query.text())),
+            Ok(Answer::Vector(elements)) => crate::per_pod::samples(&elements, now),
+        }
+    }
+
+    fn answer(&self, query: &Compiled, now: Time) -> Result<Answer, Reading> {
+        let store = self.store.read();
+        let target = self.target.as_deref();
+        let (answering, silent) = (store.answering(target, now), store.silent(target, now));
+        if answering == 0 && silent > 0 {
+            return Err(error(format!(
+                "none of {silent} replicas answers its scrape, so {} is not known",
+                query.text()
+            )));
+        }
+        if store.lacks(target, query.names()) {
+            return Err(error(format!(
+                "the replicas show more series of {} than are kept; name fewer labels or ask a Prometheus",
+                query.names().join(", ")
+            )));
+        }
+        query.ask(&store, target, now).map_err(|failed| error(failed.to_string()))
     }
 }
 

@@ -9,7 +9,7 @@
 //! - `choose`: drain time, prefix affinity, power of two: where it goes;
 //! - `endpoint`, `fleet`: how much one takes, how fast it is, whether it can be trusted; who has room;
 //! - `estimate`: tokens, and how long one waits;
-//! - `demand`: when the scaler is told;
+//! - `demand`: when the scaler is told; `flow`: what is counted for it;
 //! - `request`: those alive, by number; `target`: all of it together for one target.
 //!
 //! *Time to wait.* A target is *cold* while no endpoint can be used, and *busy* while one can. Each has
@@ -33,11 +33,13 @@ mod demand;
 mod endpoint;
 mod estimate;
 mod fleet;
+mod flow;
 mod queue;
 mod request;
 mod target;
 mod types;
 
+pub use flow::Flow;
 pub use types::*;
 
 use alloc::collections::{BTreeMap, BTreeSet};

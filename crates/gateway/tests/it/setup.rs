@@ -28,7 +28,13 @@ pub(crate) fn limits() -> Limits {
 }
 
 pub(crate) fn target(limits: Limits) -> TargetConfig {
-    TargetConfig { name: "m".into(), models: vec!["m".into(), "m-alias".into()], limits, upstream_key: None }
+    TargetConfig {
+        name: "m".into(),
+        models: vec!["m".into(), "m-alias".into()],
+        limits,
+        upstream_key: None,
+        ttft: None,
+    }
 }
 
 impl Setup {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tidegate_core::route::Flow;
 use tidegate_core::scale::Reading;
 use tidegate_core::time::{Span, Time};
 use tidegate_manifest::trigger::GatewayMetric;
@@ -208,6 +209,25 @@ impl Book {
             None => Known::Fresh(sum),
             Some(age) => Known::Stale(sum, age),
         }
+    }
+
+    /// Requests of a target that wait at gateways, as each said last.
+    #[must_use]
+    pub fn waiting(&self, key: &Key) -> u32 {
+        self.of(key).fold(0, |sum, (_, told)| sum.saturating_add(told.waiting))
+    }
+
+    /// What each gateway that routes a target has counted of it; `None` where nobody routes it, or one of them is
+    /// silent or does not count: then what the others counted is not all there is.
+    #[must_use]
+    pub fn flows(&self, key: &Key, now: Time) -> Option<Vec<(Arc<str>, Flow)>> {
+        if self.silence(key, now).is_some() {
+            return None;
+        }
+        let names = self.routed.get(key)?;
+        let flow =
+            |name: &Arc<str>| Some((Arc::clone(name), self.gateways.get(name)?.targets.get(key)?.flow?));
+        names.iter().map(flow).collect()
     }
 
     /// What is in flight at each pod of a target.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tidegate_core::route::Demand;
+use tidegate_core::route::{Demand, Flow};
 use tokio::sync::{broadcast, watch};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -51,6 +51,8 @@ pub struct Routed {
     pub key: Key,
     /// What is in flight at its pods.
     pub pods: BTreeMap<Arc<str>, Load>,
+    /// What was counted of its requests.
+    pub flow: Flow,
 }
 
 /// What an operator has told, the latest of each link.
@@ -69,6 +71,7 @@ struct Told {
     key: Key,
     demand: Demand,
     pods: BTreeMap<Arc<str>, Load>,
+    flow: Flow,
 }
 
 #[derive(Default)]
@@ -139,10 +142,10 @@ impl Teller {
     pub fn whole(&self, targets: Vec<Routed>) {
         let mut state = self.shared.state();
         let mut old = std::mem::take(&mut state.targets);
-        for Routed { name, key, pods } in targets {
+        for Routed { name, key, pods, flow } in targets {
             let known = old.remove(&name).map(|told| told.demand);
             let demand = known.or_else(|| state.early.remove(&name)).unwrap_or_default();
-            state.targets.insert(name, Told { key, demand, pods });
+            state.targets.insert(name, Told { key, demand, pods, flow });
         }
         // What came before any route, of targets that are none: their next change comes here again.
         state.early.clear();
@@ -235,6 +238,7 @@ fn message(told: &Told, whole: bool) -> proto::Target {
         tokens: load.tokens,
         draining: load.draining,
     };
+    let Flow { arrived, prompt_tokens, ended, output_tokens, first_tokens, late } = told.flow;
     proto::Target {
         namespace: told.key.namespace.to_string(),
         name: told.key.name.to_string(),
@@ -243,6 +247,7 @@ fn message(told: &Told, whole: bool) -> proto::Target {
         waiting_tokens: told.demand.waiting_tokens,
         in_flight_tokens: told.demand.in_flight_tokens,
         pods: if whole { told.pods.iter().map(pod).collect() } else { Vec::new() },
+        flow: Some(proto::Flow { arrived, prompt_tokens, ended, output_tokens, first_tokens, late }),
     }
 }
 

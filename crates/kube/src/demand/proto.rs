@@ -40,6 +40,31 @@ pub struct Target {
     /// Its pods, in a whole report.
     #[prost(message, repeated, tag = "7")]
     pub pods: ::prost::alloc::vec::Vec<Pod>,
+    /// What was counted of its requests since the gateway began to route it, as of the last whole report.
+    #[prost(message, optional, tag = "8")]
+    pub flow: ::core::option::Option<Flow>,
+}
+/// Counts that only grow. One that falls is of another life.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Flow {
+    /// Requests that came.
+    #[prost(uint64, tag = "1")]
+    pub arrived: u64,
+    /// Tokens of their prompts, estimated from bytes.
+    #[prost(uint64, tag = "2")]
+    pub prompt_tokens: u64,
+    /// Requests that are over, however they ended.
+    #[prost(uint64, tag = "3")]
+    pub ended: u64,
+    /// Tokens written for those.
+    #[prost(uint64, tag = "4")]
+    pub output_tokens: u64,
+    /// Requests of which it is known how long their first token took, or that were refused or failed.
+    #[prost(uint64, tag = "5")]
+    pub first_tokens: u64,
+    /// Of these, those whose first token came later than the target's objective, from their arrival, or never.
+    #[prost(uint64, tag = "6")]
+    pub late: u64,
 }
 /// One pod at one gateway.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tidegate_core::route::Flow;
+
 use super::proto;
 use crate::index::target::{Asks, Key};
 use crate::object::Id;
@@ -43,6 +45,8 @@ pub struct Told {
     pub in_flight_tokens: u64,
     /// Its pods, by name.
     pub pods: BTreeMap<Arc<str>, Load>,
+    /// What was counted of its requests; `None` from a gateway that does not count.
+    pub flow: Option<Flow>,
 }
 
 /// What one gateway says.
@@ -102,6 +106,11 @@ impl Report {
     }
 }
 
+fn flow(flow: proto::Flow) -> Flow {
+    let proto::Flow { arrived, prompt_tokens, ended, output_tokens, first_tokens, late } = flow;
+    Flow { arrived, prompt_tokens, ended, output_tokens, first_tokens, late }
+}
+
 fn key(namespace: &str, name: &str) -> Option<Key> {
     let named = |text: &str| !text.is_empty() && text.len() <= NAME_BYTES_MAX;
     (named(namespace) && named(name)).then(|| Key {
@@ -121,5 +130,6 @@ fn told(target: proto::Target) -> Told {
         waiting_tokens: target.waiting_tokens,
         in_flight_tokens: target.in_flight_tokens,
         pods: pods.map(|pod| (Arc::from(pod.name.as_str()), load(&pod))).collect(),
+        flow: target.flow.map(flow),
     }
 }

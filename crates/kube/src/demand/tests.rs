@@ -23,7 +23,7 @@ fn at(seconds: i64) -> Time {
 }
 
 fn told(waiting: u32, in_flight: u32) -> Told {
-    Told { waiting, in_flight, waiting_tokens: 10, in_flight_tokens: 5, pods: BTreeMap::new() }
+    Told { waiting, in_flight, waiting_tokens: 10, in_flight_tokens: 5, pods: BTreeMap::new(), flow: None }
 }
 
 fn report(gateway: &str, whole: bool, told: Option<Told>) -> Report {

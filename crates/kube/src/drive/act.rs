@@ -65,6 +65,9 @@ impl Operator {
             let pause = entry.spec.as_ref().map(|spec| spec.polling_interval).unwrap_or_default();
             entry.due = now + pause;
         }
+        self.tell_work(key)?;
+        self.tell_per_pod(key)?;
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         if entry.asked {
             return self.decide(key);
         }

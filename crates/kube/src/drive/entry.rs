@@ -9,7 +9,9 @@ use tidegate_core::time::{Span, Time};
 use tidegate_manifest::serving::Page;
 use tidegate_signals::Sources;
 use tidegate_signals::trust::Trust;
+use tidegate_signals::work::Work;
 
+use super::access::Access;
 use super::leaving::{Leave, Taken, leaving};
 use super::room;
 use crate::index::target::Key;
@@ -43,7 +45,11 @@ pub struct Entry {
     /// What it would do, where we only advise: from, to, and why.
     pub advice: Option<(u32, u32, String)>,
     /// Its starts, newest last: when each was over, and how long its phases took.
-    pub starts: Vec<(Time, [(&'static str, Span); 3])>,
+    pub starts: Vec<Started>,
+    /// What engines and gateways said of its work at the last look; only with policy `slo`.
+    pub(super) work: Work,
+    /// When what is remembered of it was written, where it began with that.
+    pub(super) remembered: Option<Time>,
     /// Pods that are being drained, because there are to be fewer.
     pub leave: Option<Leave>,
     pub(super) taken: Option<Taken>,
@@ -57,6 +63,8 @@ pub struct Entry {
     pub room: Option<Option<Room>>,
     /// Since when pods wait for room.
     pub(super) short_since: Option<Time>,
+    /// By what right its pods are asked.
+    pub(super) access: Access,
     /// Where its pods have their metrics.
     pub(super) page: Option<Page>,
     /// The pods it was last told of, where it looks at each.
@@ -97,6 +105,9 @@ pub struct Entry {
     pub(super) born: BTreeMap<String, Time>,
 }
 
+/// A start: when it was over, and how long each phase of it took.
+pub type Started = (Time, [(&'static str, Span); 3]);
+
 /// Starts remembered of a target: a mean over twenty says how long the next will take.
 pub(super) const STARTS_MAX: usize = 20;
 
@@ -117,6 +128,7 @@ impl Entry {
             taken: None,
             room: None,
             short_since: None,
+            access: Access::default(),
             page: None,
             pods: Vec::new(),
             trust: Trust::default(),
@@ -125,6 +137,8 @@ impl Entry {
             fleet: None,
             advice: None,
             starts: Vec::new(),
+            work: Work::default(),
+            remembered: None,
             sources: None,
             told: 0,
             asked: false,

@@ -8,6 +8,7 @@
 //! server that is away costs the lease's renewal and so the right to write, and nothing else: decisions go
 //! on from what was seen last, and what they ask for waits in the queue.
 
+mod access;
 mod act;
 mod adopt;
 mod demand;
@@ -20,6 +21,7 @@ mod scrapes;
 mod see;
 mod tell;
 mod trust;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -52,7 +54,7 @@ use crate::object::Scope;
 use crate::persist::{self, Remembered};
 use crate::watch::{NEWS_MAX, News, Sight, Watches};
 use crate::write::{self, Gate, Hold, Permit, Queue, Write};
-pub use entry::Entry;
+pub use entry::{Entry, Started};
 pub use leaving::Leave;
 
 /// How often everything is decided, whatever happens in between.

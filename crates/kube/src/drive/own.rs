@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_core::scale::{Event, Reading};
-use tidegate_manifest::serving::Page;
 use tidegate_manifest::trigger::KubernetesWorkload;
 use tidegate_signals::{Source, Sources};
 use tokio::sync::mpsc;
@@ -13,8 +12,7 @@ use super::entry::Entry;
 use super::scrapes::Scrapes;
 use super::{Error, Operator};
 use crate::index::Index;
-use crate::index::target::Key;
-use crate::index::workload::Workload;
+use crate::index::target::{Asks, Key};
 use crate::usage::{self, Usage};
 
 /// What the pods of a namespace use, or why that is not known.
@@ -68,6 +66,41 @@ impl Operator {
         Ok(())
     }
 
+    /// Hands a target what its pods' own pages say of each.
+    pub(super) fn tell_per_pod(&mut self, key: &Key) -> Result<(), Error> {
+        // No trigger has such a metric.
+        if key.asks != Asks::Autoscaler {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+        let (Some(sources), Some(id)) = (entry.sources.clone(), entry.workload.clone()) else {
+            return Ok(());
+        };
+        let readings: Vec<(Arc<str>, Reading)> =
+            sources.per_pod(now).map(|(signal, reading)| (Arc::clone(signal), reading)).collect();
+        if readings.is_empty() {
+            return Ok(());
+        }
+        let why = unscraped(entry, &self.scrapes).map(Arc::<str>::from);
+        let mut events = Vec::new();
+        for (signal, reading) in readings {
+            let reading = why.clone().map_or(reading, Reading::Error);
+            entry.readings.insert(Arc::clone(&signal), reading.clone());
+            events.push(Event::Reading { signal, reading });
+        }
+        let pods: Vec<_> = self.index.pods_of(&id).map(|(id, facts)| facts.pod(&id.name)).collect();
+        if entry.pods != pods {
+            entry.pods.clone_from(&pods);
+            events.insert(0, Event::Pods(pods));
+        }
+        for event in events {
+            let actions = self.step(key, &event)?;
+            self.act(key, actions)?;
+        }
+        Ok(())
+    }
+
     fn use_of(&mut self, key: &Key, used: &Result<BTreeMap<String, Usage>, Arc<str>>) -> Result<(), Error> {
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         let (Some(sources), Some(id)) = (entry.sources.clone(), entry.workload.clone()) else {
@@ -103,12 +136,6 @@ fn wants_usage(entry: &Entry) -> bool {
     entry.sources.as_ref().is_some_and(|sources| sources.wants_usage())
 }
 
-/// Where a workload's pods have their metrics.
-pub(super) fn page(workload: &Workload) -> Option<Page> {
-    let template = workload.template.as_deref()?.clone();
-    Page::of(&serde_json::from_value(template).ok()?)
-}
-
 /// What the operator knows by itself at a tick, and for what nobody here can know the reason: left out, a
 /// signal would only look slow.
 pub(super) fn readings(
@@ -129,15 +156,13 @@ pub(super) fn readings(
 }
 
 /// Why a target's pods are not asked for their metrics; `None` where they are.
-fn unscraped(entry: &Entry, scrapes: &Scrapes) -> Option<&'static str> {
+fn unscraped<'e>(entry: &'e Entry, scrapes: &Scrapes) -> Option<&'e str> {
     match &entry.page {
         None => Some(
             "nothing says where the pods' metrics are; give the pod template a port or the annotation \
              prometheus.io/port",
         ),
-        Some(page) if page.https => {
-            Some("pods are not scraped over TLS; remove prometheus.io/scheme or ask a Prometheus")
-        }
+        Some(_) if entry.access.trouble.is_some() => entry.access.trouble.as_deref(),
         Some(_) if scrapes.lacks(&entry.key) => Some(
             "more pods are to be scraped than one operator asks; give it a share of the cluster, or ask a \
              Prometheus",

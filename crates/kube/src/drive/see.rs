@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use tidegate_core::scale::spec::Life;
 use tidegate_core::scale::{Event, Spec};
-use tidegate_core::time::{Span, Time};
+use tidegate_core::time::Time;
 use tidegate_signals::{Shared, Sources};
 
+use super::access::Access;
 use super::adopt::Adoption;
-use super::entry::{Entry, STARTS_MAX};
-use super::{Error, Mind, Operator, Weight, own, room};
+use super::entry::{Entry, STARTS_MAX, Started};
+use super::{Error, Mind, Operator, Weight, room};
 use crate::adopt::{self, Plan};
 use crate::aggregated::Questions;
 use crate::index::Touched;
@@ -173,10 +174,12 @@ impl Operator {
         };
         let sources = Sources::new(&target, &manifests, shared).keeping(&self.kept, &entry.name);
         entry.sources = Some(Arc::new(sources));
-        let page = workload.as_ref().and_then(|id| own::page(self.index.workload(id)?));
-        if entry.page != page {
+        let page = workload.as_ref().and_then(|id| self.index.workload(id)?.page());
+        let access =
+            page.as_ref().map(|page| Access::of(page, &key.namespace, &self.index)).unwrap_or_default();
+        if entry.page != page || entry.access != access {
             self.scrapes.forget(key);
-            entry.page = page;
+            (entry.page, entry.access) = (page, access);
         }
         if key.asks == Asks::Autoscaler {
             entry.aggregated = Questions::of(&object.json, &target.spec);
@@ -205,10 +208,12 @@ impl Operator {
     /// A target that is not decided yet begins with what is remembered of it.
     fn begin(&mut self, key: &Key, object: &Object, spec: Spec) -> Result<(), Error> {
         let now = self.clock.now();
-        let state = self.memory.take(&key.target(), object.uid());
-        let remembered = state.is_some();
+        let memory = self.memory.take(&key.target(), object.uid());
+        let remembered = memory.as_ref().map(|memory| memory.at);
+        let state = memory.map(|memory| memory.state);
         let trouble = self.control.add(spec, state.unwrap_or_default()).err().map(|error| error.to_string());
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+        entry.remembered = remembered;
         if entry.trouble.is_none() {
             entry.trouble = trouble;
         }
@@ -219,7 +224,7 @@ impl Operator {
             entry.active = Some(now);
             entry.was_active = true;
         }
-        if !remembered || active(object) {
+        if remembered.is_none() || active(object) {
             self.step(key, &Event::Life(life))?;
         }
         Ok(())
@@ -268,12 +273,11 @@ impl Operator {
         let told = entry.room.replace(room.clone());
         let was = std::mem::replace(&mut entry.cause, held.as_ref().map(|(_, cause)| cause.kind));
         entry.held = held.as_ref().map(|(count, cause)| format!("{count} pods wait: {cause}"));
-        let took: Vec<Span> = starts.iter().map(|(_, phases)| total(phases)).collect();
-        entry.starts.extend(starts);
+        entry.starts.extend(&starts);
         let beyond = entry.starts.len().saturating_sub(STARTS_MAX);
         entry.starts.drain(..beyond);
-        for took in took {
-            self.step(key, &Event::Started(took))?;
+        if !starts.is_empty() {
+            self.tell_starts(key, &starts)?;
         }
         if leaving {
             self.settle(key);
@@ -294,13 +298,6 @@ impl Operator {
         let actions = self.step(key, &Event::Fleet(fleet))?;
         self.act(key, actions)
     }
-}
-
-type Started = (Time, [(&'static str, Span); 3]);
-
-/// How long a start took, all phases of it.
-fn total(phases: &[(&'static str, Span); 3]) -> Span {
-    phases.iter().fold(Span::ZERO, |sum, (_, span)| sum + *span)
 }
 
 /// What pods of a workload say.

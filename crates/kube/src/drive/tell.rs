@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use super::work::objective;
 use super::{Entry, Operator, View};
 use crate::index::target::{Asks, Key};
 use crate::lease::elector::Standing;
@@ -70,7 +71,10 @@ impl Operator {
         let states = keys.iter().filter_map(|(key, uid)| {
             let entry = self.entries.get(key)?;
             let (name, state) = (Arc::clone(&entry.name), self.control.state(&entry.name)?);
-            let mark = entry.latest.as_ref().map_or(0, persist::mark);
+            let mut mark = entry.latest.as_ref().map_or(0, persist::mark);
+            if entry.spec.as_ref().and_then(objective).is_some() {
+                mark = persist::mark_learned(mark, now);
+            }
             Some(persist::Kept { name, uid, mark, state })
         });
         for page in self.memory.pages(states, now) {

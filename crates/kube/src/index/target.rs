@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidegate_core::scale::Spec;
+use tidegate_manifest::serving::{CA, Entry, KEY};
 use tidegate_manifest::{Finding, Manifests, Severity, Source, Target, load, lower};
 
 use super::Index;
@@ -174,6 +175,7 @@ impl Gathered<'_> {
             }
             None => object.json.pointer("/spec/jobTargetRef/template").cloned(),
         };
+        self.access(template.as_ref(), &object.id.namespace);
         let triggers = object.json.pointer("/spec/triggers").and_then(Value::as_array);
         let mut environment = false;
         let mut seen = BTreeSet::new();
@@ -190,6 +192,17 @@ impl Gathered<'_> {
             self.environment(&template, &object.id.namespace);
         }
         workload
+    }
+
+    /// The Secrets by which pods are asked for their metrics. They are read where they are used, and no manifest.
+    fn access(&mut self, template: Option<&Value>, namespace: &str) {
+        let annotations = template.and_then(|template| template.pointer("/metadata/annotations"));
+        for name in [KEY, CA] {
+            let said = annotations.and_then(|all| all.get(name)).and_then(Value::as_str);
+            if let Some(entry) = said.and_then(Entry::parse) {
+                self.uses.insert(Id::new(Kind::Secret, namespace, &entry.secret));
+            }
+        }
     }
 
     /// An authentication and what it refers to; whether it wants the container's environment.

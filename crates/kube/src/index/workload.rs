@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
 use tidegate_core::scale::Fleet;
+use tidegate_manifest::serving::Page;
 
 use super::pending::{self, Cause};
 use super::selector::Selector;
@@ -54,6 +55,13 @@ impl Workload {
             refused: pending::refused(&object.json),
             writer: writer(&object.json),
         }
+    }
+
+    /// Where its pods have their metrics.
+    #[must_use]
+    pub fn page(&self) -> Option<Page> {
+        let template = self.template.as_deref()?.clone();
+        Page::of(&serde_json::from_value(template).ok()?)
     }
 
     /// The manifest of it that a target's triggers are read with.

@@ -29,6 +29,13 @@ const PAUSE: Span = Span::from_secs(30);
 /// ConfigMap may have.
 const TARGETS_A_PAGE: usize = 128;
 
+/// For how many targets one counts whose state is larger: bytes in memory to be had for one. As text it is twice as
+/// long (2.3 KB for 1.3 KB with policy `slo`), so a page has 128 times 3 KB, 400 KB, however they are mixed.
+const BYTES_A_TARGET: usize = 1536;
+
+/// What is learned of a target's work changes each second, and need not be newer than this after a crash.
+const LEARNED_EVERY: Span = Span::from_secs(300);
+
 /// Pages at the most: 8,192 targets at [`TARGETS_A_PAGE`]; with 10,000 a page has 160, some 500 KB.
 const PAGES_MAX: usize = 64;
 
@@ -96,9 +103,8 @@ impl Book {
     }
 
     /// What is remembered of an object; once.
-    pub fn take(&mut self, name: &str, uid: &str) -> Option<State> {
-        let memory = self.remembered.remove(name)?;
-        (memory.uid == uid).then_some(memory.state)
+    pub fn take(&mut self, name: &str, uid: &str) -> Option<Memory> {
+        self.remembered.remove(name).filter(|memory| memory.uid == uid)
     }
 
     /// Forgets a target.
@@ -117,7 +123,8 @@ impl Book {
         let targets: Vec<Kept<'a>> = targets.collect();
         self.last = Some(now);
         // More pages as there are more targets, and never fewer: what is on a page stays there.
-        let wanted = targets.len().div_ceil(TARGETS_A_PAGE).next_power_of_two().min(PAGES_MAX);
+        let weight: usize = targets.iter().map(|target| target.state.bytes().div_ceil(BYTES_A_TARGET)).sum();
+        let wanted = weight.div_ceil(TARGETS_A_PAGE).next_power_of_two().min(PAGES_MAX);
         if wanted > self.pages {
             self.pages = wanted;
             self.written.clear();
@@ -189,6 +196,12 @@ pub fn mark(decision: &Decision) -> u64 {
     hash(&(decision.replicas, active, proposed))
 }
 
+/// The same for a target whose work is learned besides: another every five minutes.
+#[must_use]
+pub fn mark_learned(mark: u64, now: Time) -> u64 {
+    hash(&(mark, now.as_micros().div_euclid(LEARNED_EVERY.as_micros())))
+}
+
 /// The write of a page.
 #[must_use]
 pub fn patch(namespace: &str, shard: &str, page: &Page) -> Patch {
@@ -231,6 +244,8 @@ fn merge<'a>(texts: impl Iterator<Item = &'a str>) -> Remembered {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_core::scale::Event;
+
     use super::*;
 
     fn kept<'a>(name: &str, mark: u64, state: &'a State) -> Kept<'a> {
@@ -248,7 +263,8 @@ mod tests {
         let pages = book.pages([kept("prod/a", 1, &state), kept("prod/b", 1, &state)].into_iter(), at(0));
         assert_eq!(pages.len(), 1);
         let mut again = Book::new(merge(pages.iter().map(|page| page.text.as_str())));
-        assert_eq!(again.take("prod/a", "1"), Some(state));
+        let memory = again.take("prod/a", "1").expect("it was written");
+        assert_eq!((memory.at, memory.state), (at(0), state));
         assert_eq!(again.take("prod/a", "1"), None);
         assert_eq!(again.take("prod/b", "2"), None, "an object made anew under the same name");
     }
@@ -289,5 +305,72 @@ mod tests {
             let merged = merge(order.into_iter().map(String::as_str).chain(["no json"]));
             assert_eq!((merged.len(), merged["a"].uid.as_str()), (1, "new"));
         }
+    }
+
+    /// What a target of policy `slo` remembers after so many seconds of work.
+    fn learned(seconds: i64) -> State {
+        use tidegate_core::slo::{Engines, Load};
+        let text = "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\n\
+            metadata: {name: a, namespace: prod, annotations: {tidegate.dev/policy: slo}}\nspec:\n  \
+            scaleTargetRef: {name: a}\n  triggers:\n  - type: external-push\n    \
+            metadata: {scalerAddress: 'none:1'}\n";
+        let manifests = tidegate_manifest::load(&[tidegate_manifest::Source::new("a.yaml", text)]);
+        let target = tidegate_manifest::lower(&manifests).targets.into_iter().next().unwrap();
+        let name = Arc::clone(&target.spec.target);
+        let mut control = tidegate_decide::Control::new(Arc::new(tidegate_manifest::formula::ExprLang));
+        control.add(target.spec, State::default()).unwrap();
+        for second in 1..=seconds {
+            let share = second as f64 / seconds as f64;
+            let engines = Engines {
+                reporting: 3,
+                running: 40 + (second % 17) as u32,
+                prefill_tokens: 7_000 + (second * 37 % 1_000) as u64,
+                decode_tokens: 1_234 + (second * 13 % 100) as u64,
+                itl_us: 21_000 + (second % 999) as u32,
+                kv_tokens: 1_000_000,
+            };
+            let load = Load {
+                over: Span::from_secs(1),
+                arrived: 20 + (20.0 * (share * 30.0).sin()) as u32,
+                prompt_tokens: 7_000,
+                ended: 19,
+                output_tokens: 1_200,
+                first_tokens: 19,
+                late: 1,
+                waiting: 2,
+                engines,
+            };
+            for event in
+                [Event::Load(load), Event::Started(Span::from_micros(61_234_567 + second)), Event::Tick]
+            {
+                control.step(at(second), &name, &event, None, &mut Vec::new()).unwrap();
+            }
+        }
+        control.state(&name).unwrap().clone()
+    }
+
+    #[test]
+    fn what_is_learned_of_work_is_written_whole_and_has_room() {
+        let state = learned(4_000);
+        let text = json!({"uid": "1", "at": at(0), "state": &state}).to_string();
+        assert!(text.contains("\"costs\""), "it has learned: {text}");
+        assert!(
+            text.len() < 2 * state.bytes() + 512,
+            "{} bytes of text for {} in memory",
+            text.len(),
+            state.bytes()
+        );
+        let names: Vec<String> = (0..500).map(|number| format!("ns/target-{number}")).collect();
+        let mut book = Book::default();
+        let pages = book.pages(names.iter().map(|name| kept(name, 1, &state)), at(0));
+        assert_eq!(book.left_out(), 0, "{} pages of {} bytes each", pages.len(), text.len());
+        let mut again = Book::new(merge(pages.iter().map(|page| page.text.as_str())));
+        assert_eq!(again.take("ns/target-499", "1").unwrap().state, state);
+    }
+
+    #[test]
+    fn what_is_learned_is_written_every_five_minutes_though_nothing_else_changes() {
+        assert_eq!(mark_learned(1, at(600)), mark_learned(1, at(899)));
+        assert_ne!(mark_learned(1, at(899)), mark_learned(1, at(900)));
     }
 }

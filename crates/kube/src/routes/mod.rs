@@ -23,9 +23,11 @@ use std::time::Duration;
 use kube::Client;
 use serde_json::Value;
 use tidegate_core::time::Span;
+use tidegate_manifest::serving::Page;
 use tokio::sync::{mpsc, watch};
 
 use crate::index::Index;
+use crate::index::pods::Facts;
 use crate::index::target::{self, Asks, Key};
 use crate::index::workload::Workload;
 use crate::object::{Change, Id, Kind, Object, Scope};
@@ -45,6 +47,8 @@ pub struct Endpoint {
     pub addr: SocketAddr,
     /// Whether it finishes what it has and is given nothing new.
     pub draining: bool,
+    /// Where its metrics are, if its pod's template says that there are any.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// A target.
@@ -60,8 +64,12 @@ pub struct Route {
     pub hold_timeout: Option<Span>,
     /// `tidegate.dev/hold-max`.
     pub hold_max: Option<u32>,
+    /// Until when a first token is in time, where its ScaledObject has policy `slo`.
+    pub ttft: Option<Span>,
     /// The words of its containers' commands.
     pub command: Vec<String>,
+    /// Where its pods have their metrics; only where an image or an annotation says that there are some.
+    pub page: Option<Page>,
     /// The image of its first container.
     pub image: Option<String>,
     /// Its endpoints, by pod.
@@ -176,11 +184,15 @@ impl Routes {
         endpoints: &BTreeMap<Arc<str>, Endpoint>,
     ) -> Route {
         let annotation = |name: &str| said::annotation(scaler, workload, name);
-        let at = |id: &Id, ready: bool, deleting: bool| {
+        let page = workload.page().filter(|page| page.certain && !page.https);
+        let at = |id: &Id, facts: &Facts| {
             let endpoint = endpoints.get(&id.name)?;
             // A Service may publish what is not ready; its pod says so itself.
-            let draining = endpoint.draining || deleting;
-            (ready || draining).then(|| (Arc::clone(&id.name), Endpoint { draining, ..*endpoint }))
+            let draining = endpoint.draining || facts.deleting;
+            let metrics =
+                facts.ip.zip(page.as_ref().filter(|_| facts.ready)).map(|(ip, page)| (ip, page.port).into());
+            (facts.ready || draining)
+                .then(|| (Arc::clone(&id.name), Endpoint { draining, metrics, ..*endpoint }))
         };
         let pods = self.index.pods_of(&workload.id);
         Route {
@@ -189,9 +201,11 @@ impl Routes {
             models: said::models(scaler, workload),
             hold_timeout: annotation("tidegate.dev/hold-timeout").and_then(said::positive),
             hold_max: annotation("tidegate.dev/hold-max").and_then(|text| text.trim().parse().ok()),
+            ttft: scaler.and_then(said::ttft),
             command: said::command(workload),
             image: said::image(workload),
-            endpoints: pods.filter_map(|(id, facts)| at(id, facts.ready, facts.deleting)).collect(),
+            endpoints: pods.filter_map(|(id, facts)| at(id, facts)).collect(),
+            page,
         }
     }
 }

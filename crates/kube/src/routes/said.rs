@@ -1,6 +1,7 @@
 //! What is written about a target: on its ScaledObject first, then on its pods.
 
 use serde_json::Value;
+use tidegate_core::slo::Objective;
 use tidegate_core::time::Span;
 use tidegate_manifest::duration;
 
@@ -41,6 +42,14 @@ pub fn names<'a>(all: impl Iterator<Item = &'a str>) -> Vec<String> {
         }
     }
     names
+}
+
+/// What a ScaledObject of policy `slo` promises for a first token; none of another policy.
+#[must_use]
+pub fn ttft(scaler: &Object) -> Option<Span> {
+    let slo = scaler.annotation("tidegate.dev/policy") == Some("slo");
+    let said = || scaler.annotation("tidegate.dev/slo-ttft").and_then(positive);
+    slo.then(|| said().unwrap_or(Objective::default().ttft))
 }
 
 /// A duration above zero.

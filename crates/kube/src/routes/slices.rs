@@ -71,5 +71,6 @@ fn read(endpoint: &Value, port: u16) -> Option<(Arc<str>, Endpoint)> {
     // What is not said of readiness is to be taken for ready.
     let ready = condition("ready").unwrap_or(true);
     let draining = condition("terminating").unwrap_or(false);
-    (ready || draining).then(|| (pod.into(), Endpoint { addr: SocketAddr::new(addr, port), draining }))
+    (ready || draining)
+        .then(|| (pod.into(), Endpoint { addr: SocketAddr::new(addr, port), draining, metrics: None }))
 }

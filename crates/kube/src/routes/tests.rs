@@ -78,7 +78,11 @@ fn a_target_has_its_own_pods_where_their_service_says_they_serve() {
     let route = &table["prod/llama"];
     assert_eq!(route.models, ["a", "b"]);
     assert_eq!(route.command, ["--max-num-seqs", "64"]);
-    let at = |ip: &str, draining| Endpoint { addr: format!("{ip}:8000").parse().unwrap(), draining };
+    let at = |ip: &str, draining| Endpoint {
+        addr: format!("{ip}:8000").parse().unwrap(),
+        draining,
+        metrics: None,
+    };
     let expected = [("one".into(), at("10.0.0.1", false)), ("two".into(), at("10.0.0.2", true))];
     assert_eq!(route.endpoints, BTreeMap::from(expected), "neither an unready pod nor another's");
 }

@@ -7,8 +7,9 @@ use tidegate_kube::adopt::{PAUSED, Stands, WISH};
 use tidegate_kube::migrate::{Asked, Error, Keda, Outcome, adopt, release};
 use tidegate_kube::object::{Kind, Object};
 
-use super::rig::{Operator, Prometheus, connect, decisions, deployment, scaled_object, until};
+use super::rig::{Operator, Prometheus, connect, decisions, deployment, pod, scaled_object, until};
 use super::server::Server;
+use super::sight::Page;
 
 fn asked(targets: &[&str]) -> Asked {
     Asked {
@@ -248,6 +249,36 @@ async fn a_plain_autoscaler_is_run_here_while_its_controller_is_stopped_and_goes
     let outcome = release(&client, &asked(&["hpa/web"]), &mut |_| {}).await.unwrap();
     assert_eq!(outcome, Outcome { done: 1, waiting: 0 });
     assert_eq!(hpa()["spec"], autoscaler()["spec"]);
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_metric_of_type_pods_is_read_from_the_pods_own_pages() {
+    let server = Server::start().await;
+    // Of whatever program: what the metric names is looked for, and nothing else.
+    let pages = Page::several(["queue_depth 12\n".to_owned(), "queue_depth 6\n".to_owned()]).await;
+    let mut web = deployment("web", 2);
+    web["spec"]["template"]["metadata"] =
+        json!({"annotations": {"prometheus.io/port": pages[0].port.to_string()}});
+    server.put("deployments", web);
+    for (number, page) in pages.iter().enumerate() {
+        let mut pod = pod("web", &format!("web-{number}"));
+        pod["status"]["podIP"] = json!(page.ip.to_string());
+        server.put("pods", pod);
+    }
+    let mut object = autoscaler();
+    object["metadata"]["annotations"] = json!({WISH: "true"});
+    let metric =
+        json!({"metric": {"name": "queue_depth"}, "target": {"type": "AverageValue", "averageValue": "5"}});
+    object["spec"]["metrics"] = json!([{"type": "Pods", "pods": metric}]);
+    object["spec"]["behavior"] = json!({"scaleDown": {"stabilizationWindowSeconds": 0}});
+    server.put("horizontalpodautoscalers", object);
+    let operator = Operator::start(&server, true).await;
+    // A mean of 9 for 5 on two pods: four.
+    until("it is decided", || operator.told.latest(|decision| decision.replicas) == Some(4)).await;
+    // A pod without a value counts for nothing when there are to be more: 12 / 2 for 5 are three.
+    pages[1].set("nothing");
+    until("the lost page is missed", || operator.told.latest(|decision| decision.replicas) == Some(3)).await;
     operator.stop().await;
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use tidegate_core::route::Demand;
+use tidegate_core::route::{Demand, Flow};
 use tidegate_kube::client::{Connection, Options};
 use tidegate_kube::demand::client::{self, Routed, Teller};
 use tidegate_kube::demand::listen::{self, Listening};
@@ -109,7 +109,14 @@ async fn a_real_api_server_says_whose_tokens_are_taken_and_words_go_both_ways() 
 
     let good = teller(&listening, "good", &directory, "ca");
     let key = Route::key_of("prod", "llama");
-    let routed = || vec![Routed { name: "prod/llama".into(), key: key.clone(), pods: [].into() }];
+    let routed = || {
+        vec![Routed {
+            name: "prod/llama".into(),
+            key: key.clone(),
+            pods: [].into(),
+            flow: Flow { arrived: 7, late: 1, ..Flow::default() },
+        }]
+    };
     good.whole(routed());
     heard(&mut listening, "a whole report", |report| report.whole && report.targets.contains_key(&key)).await;
     // An edge goes out at once, by itself, and a number beside it does not.

@@ -19,4 +19,5 @@ mod room;
 mod scaling;
 mod server;
 mod sight;
+mod slo;
 mod webhook;

@@ -13,8 +13,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tidegate_core::scale::Decision;
+use tidegate_core::scale::decision::{Because, Rule};
 use tidegate_core::time::Time;
 use tidegate_kube::client::{Connection, Options};
+use tidegate_kube::demand::listen::Inbox;
 use tidegate_kube::drive::{self, Audience, View, Weight};
 use tidegate_kube::watch::Sight;
 use tidegate_signals::{Clock, Kept, Queries};
@@ -45,7 +47,10 @@ pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
 
 /// What an operator has told.
 #[derive(Clone, Default)]
-pub(crate) struct Told(Arc<Mutex<Vec<String>>>, Arc<AtomicU64>, Arc<AtomicU64>, Arc<Mutex<String>>);
+pub(crate) struct Told(Arc<Mutex<Vec<String>>>, Arc<AtomicU64>, Arc<AtomicU64>, Arc<Mutex<String>>, Latest);
+
+/// The last decision.
+type Latest = Arc<Mutex<Option<Decision>>>;
 
 impl Told {
     pub(crate) fn remarks(&self) -> Vec<String> {
@@ -65,6 +70,18 @@ impl Told {
         self.1.load(Ordering::SeqCst)
     }
 
+    /// What it makes of its last decision.
+    pub(crate) fn latest<T>(&self, of: impl FnOnce(&Decision) -> T) -> Option<T> {
+        self.4.lock().unwrap().as_ref().map(of)
+    }
+
+    /// What the last decision says under a rule.
+    pub(crate) fn because(&self, rule: Rule) -> Option<Because> {
+        self.latest(|decision| {
+            decision.steps.iter().find(|step| step.rule == rule).map(|step| step.because.clone())
+        })?
+    }
+
     /// Whether it may write.
     pub(crate) fn leads(&self) -> bool {
         self.2.load(Ordering::SeqCst) == 1
@@ -72,7 +89,8 @@ impl Told {
 }
 
 impl Audience for Told {
-    fn decided(&mut self, _: Time, _: u32, _: &Decision) {
+    fn decided(&mut self, _: Time, _: u32, decision: &Decision) {
+        *self.4.lock().unwrap() = Some(decision.clone());
         self.1.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -118,6 +136,8 @@ pub(crate) struct Setup {
     pub(crate) namespaces: Vec<&'static str>,
     /// Its machine's clock; the right one when nothing is said.
     pub(crate) clock: Option<Clock>,
+    /// What gateways say.
+    pub(crate) gateways: Option<Inbox>,
 }
 
 /// An operator at work.
@@ -157,7 +177,7 @@ impl Operator {
     }
 
     pub(crate) async fn of(kubeconfig: &Path, setup: Setup) -> Operator {
-        let Setup { advise, namespaces, clock } = setup;
+        let Setup { advise, namespaces, clock, gateways } = setup;
         let kubeconfig = Some(kubeconfig.to_owned());
         let options = Options { kubeconfig, read_only: advise, ..Options::default() };
         let runtime =
@@ -177,7 +197,7 @@ impl Operator {
             clock: clock.unwrap_or_else(Clock::unix),
             audience: Box::new(told.clone()),
             recorder: None,
-            gateways: None,
+            gateways,
             queries: Queries::Remote,
             kept: Arc::new(Kept::new(false)),
         };

@@ -8,8 +8,11 @@ use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 use super::rig::{Operator, condition, decisions, deployment, pod, triggered, until};
 use super::server::Server;
@@ -46,22 +49,43 @@ impl Page {
     }
 
     fn on(listener: TcpListener, text: &str) -> Page {
+        Page::guarded(listener, text, None)
+    }
+
+    /// One that speaks TLS and shows its page only to who has the key.
+    pub(crate) fn guarded(
+        listener: TcpListener,
+        text: &str,
+        guard: Option<(TlsAcceptor, &'static str)>,
+    ) -> Page {
         let addr = listener.local_addr().unwrap();
         let page = Page { ip: addr.ip(), port: addr.port(), text: Arc::new(Mutex::new(text.to_owned())) };
         let shared = Arc::clone(&page.text);
         tokio::spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
-                let shared = Arc::clone(&shared);
+                let (shared, guard) = (Arc::clone(&shared), guard.clone());
                 tokio::spawn(async move {
-                    let service = service_fn(move |_: Request<hyper::body::Incoming>| {
-                        let text = shared.lock().unwrap().clone();
-                        let answer = Response::new(Full::new(Bytes::from(text)));
+                    let key = guard.as_ref().map(|(_, key)| format!("Bearer {key}"));
+                    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+                        let shown =
+                            request.headers().get("authorization").and_then(|value| value.to_str().ok());
+                        let mut answer =
+                            Response::new(Full::new(Bytes::from(shared.lock().unwrap().clone())));
+                        if key.is_some() && shown != key.as_deref() {
+                            answer = Response::new(Full::default());
+                            *answer.status_mut() = hyper::StatusCode::UNAUTHORIZED;
+                        }
                         async move { Ok::<_, std::convert::Infallible>(answer) }
                     });
-                    let socket = TokioIo::new(socket);
-                    let _ =
-                        hyper::server::conn::http1::Builder::new().serve_connection(socket, service).await;
+                    let server = hyper::server::conn::http1::Builder::new();
+                    let _ = match guard {
+                        None => server.serve_connection(TokioIo::new(socket), service).await,
+                        Some((tls, _)) => match tls.accept(socket).await {
+                            Ok(socket) => server.serve_connection(TokioIo::new(socket), service).await,
+                            Err(_) => return,
+                        },
+                    };
                 });
             }
         });
@@ -87,6 +111,48 @@ pub(crate) fn vllm(waiting: u32, running: u32) -> String {
 
 fn workload_trigger(selector: &str) -> Value {
     json!([{"type": "kubernetes-workload", "metadata": {"podSelector": selector, "value": "2"}}])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_want_tls_and_a_key_are_asked_with_what_stands_in_a_secret() {
+    let server = Server::start().await;
+    let certified = rcgen::generate_simple_self_signed(["engine.internal".to_owned()]).unwrap();
+    let key = certified.signing_key.serialize_der().try_into().unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let page = Page::guarded(listener, &vllm(24, 1), Some((TlsAcceptor::from(Arc::new(config)), "hunter2")));
+    let mut workload = deployment("llama", 1);
+    workload["spec"]["template"]["metadata"] = json!({"annotations": {
+        "prometheus.io/port": page.port.to_string(), "prometheus.io/scheme": "https",
+        "tidegate.dev/metrics-key": "engine/key", "tidegate.dev/metrics-ca": "engine/ca.crt",
+        "tidegate.dev/metrics-host": "engine.internal",
+    }});
+    server.put("deployments", workload);
+    server.put("pods", pod("llama", "llama-0"));
+    let query = json!({"serverAddress": "http://127.0.0.1:9", "query": "sum(vllm:num_requests_waiting)", "threshold": "5"});
+    let mut object = triggered("llama", json!([{"type": "prometheus", "metadata": query}]), json!({}));
+    object["metadata"]["annotations"] = json!({"tidegate.dev/prometheus": "embedded"});
+    server.put("scaledobjects", object);
+    let operator = Operator::start(&server, false).await;
+    until("it says what is missing", || operator.told.read("there is no Secret prod/engine")).await;
+    let text = |text: &str| serde_json::to_value(ByteString(text.as_bytes().to_vec())).unwrap();
+    let secret = |key: &str| {
+        json!({
+            "metadata": {"namespace": "prod", "name": "engine"},
+            "data": {"key": text(key), "ca.crt": text(&certified.cert.pem())},
+        })
+    };
+    server.put("secrets", secret("a wrong one"));
+    until("it is refused", || operator.told.read("none of 1 replicas answers")).await;
+    server.put("secrets", secret("hunter2\n"));
+    // 24 wait for five a replica.
+    until("five replicas", || server.replicas("llama") == 5).await;
+    operator.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,6 +66,21 @@ pub const ANNOTATIONS: &[Annotation] = &[
         now: "as `--prometheus` says: for `up` embedded by default, for `operator` remote",
     },
     Annotation {
+        name: "tidegate.dev/metrics-key",
+        about: "`SECRET/ENTRY` with the key that pods ask for before they show their metrics",
+        now: "`operator` sends it as a bearer token; on the pod template",
+    },
+    Annotation {
+        name: "tidegate.dev/metrics-ca",
+        about: "`SECRET/ENTRY` with the authorities of pods whose `prometheus.io/scheme` is `https`, or `none` to check nothing",
+        now: "`operator`: the machine's authorities by default; on the pod template",
+    },
+    Annotation {
+        name: "tidegate.dev/metrics-host",
+        about: "the name that the certificates of such pods have",
+        now: "`operator`: the pod's address by default; on the pod template",
+    },
+    Annotation {
         name: "tidegate.dev/preemptible",
         about: "whether the target yields its GPU",
         now: "`up`: yes, unless it says false",

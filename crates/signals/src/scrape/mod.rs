@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::http::{self as client, Client};
+use crate::https;
 use crate::series::Series;
 
 /// Results waiting to be taken: two seconds of 500 engines.
@@ -66,6 +67,8 @@ pub struct Endpoint {
     pub engine: Option<Engine>,
     /// Sent as `Authorization`: llama.cpp guards its metrics with the API key.
     pub authorization: Option<HeaderValue>,
+    /// Who speaks TLS with it; `None` for plain HTTP.
+    pub tls: Option<https::Client>,
     /// Labels that its series get: `pod`, `namespace`, ….
     pub labels: Vec<(String, String)>,
     /// Where its target's queries find what they want.
@@ -76,7 +79,15 @@ impl Endpoint {
     /// An endpoint of a local replica.
     #[must_use]
     pub fn new(id: impl Into<Arc<str>>, url: Uri, engine: Option<Engine>) -> Self {
-        Endpoint { id: id.into(), url, engine, authorization: None, labels: Vec::new(), series: None }
+        Endpoint {
+            id: id.into(),
+            url,
+            engine,
+            authorization: None,
+            tls: None,
+            labels: Vec::new(),
+            series: None,
+        }
     }
 }
 
@@ -103,6 +114,8 @@ pub struct Replica<'a> {
     pub engine: Option<Engine>,
     /// The key it asks of its clients.
     pub key: Option<&'a str>,
+    /// Who speaks TLS with it; `None` for plain HTTP.
+    pub tls: Option<&'a https::Client>,
     /// The model it serves: for engines whose series do not say. Theirs wins.
     pub model: Option<&'a str>,
 }
@@ -111,10 +124,12 @@ impl Replica<'_> {
     /// What is asked; `None` where the path makes no address.
     #[must_use]
     pub fn endpoint(&self, series: Option<Arc<Series>>) -> Option<Endpoint> {
-        let url = format!("http://{}{}", self.addr, self.path).parse().ok()?;
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}{}", self.addr, self.path).parse().ok()?;
         let mut endpoint = Endpoint::new(Arc::clone(self.id), url, self.engine);
         endpoint.authorization = self.key.and_then(|key| format!("Bearer {key}").parse().ok());
         endpoint.series = series;
+        endpoint.tls = self.tls.cloned();
         let instance = self.addr.to_string();
         let labels = [
             ("namespace", self.namespace),

@@ -4,16 +4,18 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use ::http::HeaderMap;
+use ::http::header::{ACCEPT, AUTHORIZATION};
 use tidegate_core::time::Time;
 use tidegate_metrics::dialect::Engine;
-use tidegate_metrics::exposition::Format;
+use tidegate_metrics::exposition::{self, Format};
 use tidegate_metrics::rates::Trail;
 use tidegate_metrics::sample::{self, EngineSample, Reader, recognise};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Endpoint, Error, Pace, Scrape, Scraped, Shared};
-use crate::http::Answer;
+use crate::http::{self, Answer, Client};
 use crate::series::Series;
 
 /// A replica's place in its target's store, for as long as it is asked. A scrape that is under way when
@@ -50,6 +52,7 @@ pub(super) async fn run(endpoint: Endpoint, scraper: Weak<Shared>) {
         id: Arc::clone(&endpoint.id),
         series: endpoint.series.clone(),
         url: endpoint.url.to_string(),
+        of_use: false,
     };
     let mut trail = Trail::default();
     let mut failures = 0;
@@ -59,13 +62,12 @@ pub(super) async fn run(endpoint: Endpoint, scraper: Weak<Shared>) {
         sleep_until(next).await;
         let Some(shared) = scraper.upgrade() else { return };
         let began = Instant::now();
-        let answer = shared.client.get(&endpoint.url, endpoint.authorization.as_ref(), pace.deadline).await;
+        let answer = ask(&endpoint, &shared.client, pace.deadline).await;
         let at = shared.clock.now();
         let result = answer.map_err(Error::from).and_then(|answer| page.read(&answer, at));
-        failures = if result.is_ok() { 0 } else { failures + 1 };
-        if result.is_err()
-            && let Some(series) = &page.series
-        {
+        let of_use = result.is_ok() || std::mem::take(&mut page.of_use);
+        failures = if of_use { 0 } else { failures + 1 };
+        if !of_use && let Some(series) = &page.series {
             series.failed(&endpoint.id, at);
         }
         let result = result.map(|(engine, sample)| {
@@ -83,6 +85,19 @@ pub(super) async fn run(endpoint: Endpoint, scraper: Weak<Shared>) {
         // In step with the first, unless a scrape took longer than its turn.
         next = (next + pause(pace, failures)).max(Instant::now());
     }
+}
+
+async fn ask(endpoint: &Endpoint, plain: &Client, deadline: Duration) -> Result<Answer, http::Error> {
+    let Some(tls) = &endpoint.tls else {
+        return plain.get(&endpoint.url, endpoint.authorization.as_ref(), deadline).await;
+    };
+    let mut headers = HeaderMap::from_iter([(ACCEPT, http::ACCEPTED)]);
+    if let Some(authorization) = &endpoint.authorization {
+        headers.insert(AUTHORIZATION, authorization.clone());
+    }
+    let body = tls.get(&endpoint.url, &headers, deadline).await?;
+    // Text was asked for.
+    Ok(Answer { content_type: String::new(), body })
 }
 
 /// 1, 2, 4, 5, 5, … intervals after failures in a row.
@@ -107,6 +122,8 @@ struct Page {
     id: Arc<str>,
     series: Option<Arc<Series>>,
     url: String,
+    /// Whether the page, though no engine's, had something that a query wants.
+    of_use: bool,
 }
 
 impl Page {
@@ -121,6 +138,7 @@ impl Page {
             // Not what the image promised: believe the page.
             None | Some(Err(sample::Error::Nothing { .. })) => {
                 let Some(engine) = recognise(text, format) else {
+                    self.of_use = self.hand_on(text, format, at);
                     return Err(wrong(unrecognised(known, text, format)));
                 };
                 let reader = Reader::new(engine);
@@ -130,6 +148,19 @@ impl Page {
             }
             Some(Err(reason)) => Err(wrong(reason)),
         }
+    }
+
+    /// Hands on what queries want of a page that is no engine's; whether there was any of it.
+    fn hand_on(&self, text: &str, format: Format, at: Time) -> bool {
+        let Some(series) = &self.series else { return false };
+        let mut samples = Vec::new();
+        let wanted = |name: &str| series.wants(name).then_some(());
+        let read = exposition::read(text, format, wanted, |(), sample| samples.push(sample));
+        let found = read.is_ok() && !samples.is_empty();
+        if found {
+            series.scraped(&self.id, at, &samples);
+        }
+        found
     }
 
     fn take(
@@ -159,7 +190,7 @@ fn unrecognised(
     if let Some(Err(reason)) = known {
         return reason;
     }
-    let unreadable = tidegate_metrics::exposition::read(text, format, |_| None::<()>, |(), _| {}).err();
+    let unreadable = exposition::read(text, format, |_| None::<()>, |(), _| {}).err();
     unreadable.map_or(sample::Error::Unrecognised, sample::Error::Page)
 }
 

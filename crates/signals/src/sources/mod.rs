@@ -31,6 +31,7 @@ use tidegate_metrics::eval::Compiled;
 use self::maker::{Maker, unsupported};
 use crate::asker::{Asker, Follower, News};
 use crate::metrics_api::Endpoints;
+use crate::per_pod;
 use crate::process::Usage;
 use crate::pushed::Pushed;
 use crate::series::{Kept, Series, error};
@@ -44,6 +45,8 @@ pub enum Source {
     Remote(Follower),
     /// A query over own scrapes.
     Embedded(Box<Compiled>),
+    /// A query over own scrapes that gives a value for each pod; the driver asks it, for it knows which pods there are.
+    PerPod(Box<Compiled>),
     /// The gateway's demand, which the driver has.
     Gateway(GatewayMetric),
     /// What the replicas' processes use, which the driver has.
@@ -149,8 +152,14 @@ impl Sources {
         let bound = document.and_then(|document| Bound::of(manifests, document));
         let makers = bound.as_ref().map(|bound| Maker::all(target, bound, shared)).unwrap_or_default();
         let mut sources = Vec::with_capacity(target.spec.signals.len());
-        for signal in &target.spec.signals {
+        for (index, signal) in target.spec.signals.iter().enumerate() {
+            let per_pod = || per_pod::of(&document?.object, index).filter(|_| shared.cluster.is_some());
             let source = match &signal.metric {
+                Metric::Pods { .. } => match per_pod() {
+                    Some(Ok(query)) => Source::PerPod(Box::new(query)),
+                    Some(Err(why)) => unsupported(why),
+                    None => unsupported("metrics of type Pods are read from pods, and there are none here"),
+                },
                 Metric::Demand => Source::Gateway(GatewayMetric::Demand),
                 Metric::Resource { resource, container, .. } => {
                     Source::Usage { resource: resource.clone(), container: container.clone() }
@@ -180,7 +189,7 @@ impl Sources {
 
     fn queries(&self) -> Vec<&Compiled> {
         let embedded = self.sources.iter().filter_map(|(_, source)| match source {
-            Source::Embedded(query) => Some(&**query),
+            Source::Embedded(query) | Source::PerPod(query) => Some(&**query),
             _ => None,
         });
         embedded.collect()
@@ -213,6 +222,20 @@ impl Sources {
             Source::Remote(follower) => Some(follower),
             _ => None,
         }))
+    }
+
+    /// Signals of which each pod has a value, as their own pages say.
+    pub fn per_pod(&self, now: Time) -> impl Iterator<Item = (&Arc<str>, Reading)> {
+        self.sources.iter().filter_map(move |(name, source)| match source {
+            Source::PerPod(query) => Some((name, self.series.as_ref()?.ask_pods(query, now))),
+            _ => None,
+        })
+    }
+
+    /// Whether some query is asked over own scrapes.
+    #[must_use]
+    pub fn wants_scrapes(&self) -> bool {
+        self.sources.iter().any(|(_, source)| matches!(source, Source::Embedded(_) | Source::PerPod(_)))
     }
 
     /// Whether some signal wants [`Sources::usage`].
@@ -265,7 +288,7 @@ impl Sources {
                 }
             }
             // The driver hands these in when it has looked.
-            Source::Usage { .. } | Source::Pods(_) => return None,
+            Source::Usage { .. } | Source::Pods(_) | Source::PerPod(_) => return None,
             Source::Unsupported { why } => Reading::Error(Arc::clone(why)),
         })
     }

@@ -10,6 +10,7 @@
 
 mod join;
 mod models;
+mod scrape;
 mod show;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ use tokio::time::MissedTickBehavior;
 
 use self::join::Join;
 use self::models::Models;
+use self::scrape::Scrapes;
 use crate::args::KeepAlive;
 use crate::up::show::Notes;
 use crate::{front, output};
@@ -132,8 +134,10 @@ async fn serve(args: &GatewayArgs) -> Result<ExitCode> {
     let teller = args.operator.as_ref().map(|operator| Arc::new(Teller::start(telling(args, operator))));
     let gateway = Arc::new(gateway(args, teller.clone())?);
     let admin = admin(args, &board, &gateway, teller.as_deref()).await?;
+    let scrapes = Arc::new(Scrapes::start(Arc::clone(&gateway)));
     let mut run = Run {
-        join: Join::new(Arc::clone(&gateway)),
+        join: Join::new(Arc::clone(&gateway), Arc::clone(&scrapes)),
+        scrapes,
         models: Models::default(),
         words: teller.as_ref().map(|teller| teller.words()),
         teller,
@@ -256,6 +260,7 @@ impl Signals {
 /// A gateway at work.
 struct Run {
     join: Join,
+    scrapes: Arc<Scrapes>,
     models: Models,
     teller: Option<Arc<Teller>>,
     words: Option<watch::Receiver<Words>>,
@@ -306,7 +311,7 @@ impl Run {
         let table = Arc::clone(&self.seen.borrow().table);
         self.models.want(&table);
         self.tell();
-        let view = show::fleet(&self.gateway, &table, &self.notes, &mut self.counted);
+        let view = show::fleet(&self.gateway, &self.scrapes, &table, &self.notes, &mut self.counted);
         self.board.publish(view);
     }
 

@@ -396,7 +396,12 @@ impl Loop {
         let now = self.clock.now();
         // A worker that answers nobody has no models, and no place in the gateway.
         let routed = self.world.units.iter().filter(|unit| !unit.models.is_empty());
-        self.gateway.set_targets(routed.map(limits::routed).collect());
+        let targets = &self.world.targets;
+        let ttft = |name: &Arc<str>| {
+            let target = targets.iter().find(|target| target.spec.target == *name)?;
+            Some(super::work::objective(&target.spec)?.ttft)
+        };
+        self.gateway.set_targets(routed.map(|unit| limits::routed(unit, ttft(&unit.target))).collect());
         for target in &self.world.targets {
             let name = &target.spec.target;
             let Some(unit) = self.world.units.iter().find(|unit| unit.target == *name) else { continue };

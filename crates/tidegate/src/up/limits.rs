@@ -31,13 +31,14 @@ const TENANT_COUNT_MAX: u32 = 10_000;
 const BATCH_FLAGS: [&str; 5] =
     ["--max-num-seqs", "--max-running-requests", "--max-concurrent-requests", "--parallel", "-np"];
 
-/// A unit's place in the gateway.
-pub(crate) fn routed(unit: &Unit) -> TargetConfig {
+/// A unit's place in the gateway; `ttft` is what its policy promises.
+pub(crate) fn routed(unit: &Unit, ttft: Option<Span>) -> TargetConfig {
     TargetConfig {
         name: Arc::clone(&unit.target),
         models: unit.models.clone(),
         limits: limits(unit.hold_max, unit.hold_timeout.map(span), &unit.template.command),
         upstream_key: unit.upstream_key.as_ref().map(|key| Secret::new(key.0.clone())),
+        ttft,
     }
 }
 

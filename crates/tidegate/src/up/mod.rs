@@ -15,7 +15,7 @@ mod devices;
 mod fleet;
 mod here;
 pub(crate) mod limits;
-mod scrape;
+pub(crate) mod scrape;
 pub(crate) mod show;
 mod swap;
 mod traffic;

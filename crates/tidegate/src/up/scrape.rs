@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidegate_core::route::{EndpointId, EngineLoad};
+use tidegate_core::time::Time;
 use tidegate_gateway::Gateway;
 use tidegate_local::Unit;
 use tidegate_metrics::sample::EngineSample;
@@ -16,12 +17,15 @@ pub(crate) struct Scrapes {
     known: Mutex<Known>,
 }
 
+/// A sample, and when it was taken.
+type Said = (Arc<EngineSample>, Time);
+
 #[derive(Default)]
 struct Known {
     /// What is to be known of a target's replicas to ask them.
     targets: BTreeMap<Arc<str>, (Unit, Option<Arc<Series>>)>,
     /// By replica: where it is in the gateway, and what it said last.
-    replicas: BTreeMap<Arc<str>, (EndpointId, Option<Arc<EngineSample>>)>,
+    replicas: BTreeMap<Arc<str>, (EndpointId, Option<Said>)>,
 }
 
 impl Scrapes {
@@ -35,13 +39,9 @@ impl Scrapes {
                 let Ok(scraped) = scrape.result else { continue };
                 let mut known = told.known();
                 let Some((endpoint, sample)) = known.replicas.get_mut(&scrape.endpoint) else { continue };
-                let load = EngineLoad {
-                    running: whole(scraped.sample.running),
-                    waiting: whole(scraped.sample.waiting),
-                    kv_use: scraped.sample.kv_use,
-                };
+                let load = load(&scraped.sample);
                 let endpoint = *endpoint;
-                *sample = Some(Arc::new(scraped.sample));
+                *sample = Some((Arc::new(scraped.sample), scrape.at));
                 drop(known);
                 gateway.load(endpoint, load);
             }
@@ -70,6 +70,7 @@ impl Scrapes {
             path: unit.engine.map_or("/metrics", |engine| engine.metrics_path()),
             engine: unit.engine,
             key: unit.upstream_key.as_ref().map(|key| key.0.as_str()),
+            tls: None,
             model: unit.models.first().map(String::as_str),
         };
         let Some(endpoint) = asked.endpoint(series.clone()) else { return };
@@ -85,17 +86,22 @@ impl Scrapes {
 
     /// Share of a replica's KV cache in use.
     pub(crate) fn kv_use(&self, replica: &str) -> Option<f64> {
-        self.sample(replica).and_then(|sample| sample.kv_use)
+        self.sample(replica).and_then(|(sample, _)| sample.kv_use)
     }
 
-    /// What a replica said last.
-    pub(crate) fn sample(&self, replica: &str) -> Option<Arc<EngineSample>> {
+    /// What a replica said last, and when.
+    pub(crate) fn sample(&self, replica: &str) -> Option<Said> {
         self.known().replicas.get(replica).and_then(|(_, sample)| sample.clone())
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a gateway is told of an engine.
+pub(crate) fn load(sample: &EngineSample) -> EngineLoad {
+    EngineLoad { running: whole(sample.running), waiting: whole(sample.waiting), kv_use: sample.kv_use }
 }
 
 /// A gauge as a count; what is no count is none.

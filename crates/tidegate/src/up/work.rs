@@ -3,19 +3,25 @@
 use std::io;
 use std::sync::Arc;
 
-use tidegate_core::scale::Event;
 use tidegate_core::scale::spec::Kind;
+use tidegate_core::scale::{Event, Spec};
+use tidegate_core::slo::Objective;
+use tidegate_signals::work::AtGateways;
 
 use super::fleet::Loop;
+
+/// What a target of policy `slo` promises; `None` for another policy.
+pub(super) fn objective(spec: &Spec) -> Option<Objective> {
+    match &spec.kind {
+        Kind::ScaledObject(keda) => keda.slo,
+        _ => None,
+    }
+}
 
 impl Loop {
     /// Tells a target of policy `slo` of its work; another's is not asked for it.
     pub(crate) fn tell_work(&mut self, name: &Arc<str>) -> io::Result<()> {
-        let objective = match self.control.spec(name).map(|spec| &spec.kind) {
-            Some(Kind::ScaledObject(keda)) => keda.slo,
-            _ => None,
-        };
-        let Some(objective) = objective else { return Ok(()) };
+        let Some(objective) = self.control.spec(name).and_then(objective) else { return Ok(()) };
         let status = Arc::clone(&self.status.borrow());
         let Some(target) = status.target(name) else { return Ok(()) };
         let now = self.clock.now();
@@ -32,9 +38,14 @@ impl Loop {
         let ready =
             target.replicas.iter().filter(|replica| replica.state == tidegate_local::status::State::Ready);
         let samples: Vec<_> =
-            ready.filter_map(|one| Some((Arc::clone(&one.replica), scrapes.sample(&one.replica)?))).collect();
-        let seen = samples.iter().map(|(replica, sample)| (replica, &**sample));
-        let load = entry.work.load(now, seen, entry.used.demand.waiting, &objective);
+            ready.map(|one| (Arc::clone(&one.replica), scrapes.sample(&one.replica))).collect();
+        let seen = samples
+            .iter()
+            .map(|(replica, said)| (replica, said.as_ref().map(|(sample, at)| (&**sample, *at))));
+        // All requests come through our own gateway, so it is never silent.
+        let flow = self.gateway.flow(name).map(|flow| vec![(Arc::clone(name), flow)]);
+        let gateways = AtGateways { waiting: entry.used.demand.waiting, flows: flow.as_deref() };
+        let load = entry.work.load(now, seen, gateways, &objective);
         for event in started.into_iter().chain(load.map(Event::Load)) {
             self.step(name, &event)?;
         }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::time::SystemTime;
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use serde_json::Value;
 
@@ -48,6 +49,54 @@ async fn from_zero_under_load_and_back_to_zero_not_a_request_is_lost() {
     // And once more from nothing.
     let answer = stage.chat(2, false).await;
     assert!(whole(&answer, false), "{answer:?}\n{}", stage.talk());
+    by_its_work(&stage).await;
+}
+
+/// The same target by policy `slo`: what both gateways and the engines count becomes work, and work replicas.
+async fn by_its_work(stage: &Stage) {
+    let slo = ["-n", "prod", "annotate", "scaledobject", "llama", "tidegate.dev/policy=slo"];
+    stage.cluster.succeed(&slo, "").await.unwrap();
+    let why = stage.until("why speaks of work, and of more replicas", async || {
+        let why = why(stage).await;
+        let terms = ["requests a second of", "a replica takes", "replicas busy now"];
+        (terms.iter().all(|term| why.contains(term)) && stage.replicas().await >= 2).then_some(why)
+    });
+    let why = tokio::select! {
+        why = why => why,
+        () = forty_a_second(stage) => unreachable!("the load has no end"),
+    };
+    assert!(why.contains("slo"), "{why}");
+    // The gateways ask the same pods themselves.
+    for (_, _, admin) in &stage.gateways {
+        stage
+            .until("a gateway knows an engine's cache", async || {
+                let fleet = stage.text(&format!("{admin}/api/fleet")).await?;
+                let fleet: Value = serde_json::from_str(&fleet).ok()?;
+                let replicas = fleet["targets"][0]["replicas"].as_array()?.clone();
+                replicas.iter().any(|one| one["kv_use"].is_number()).then_some(())
+            })
+            .await;
+    }
+}
+
+/// Requests of 100 tokens, two replicas' work, whoever is answered.
+async fn forty_a_second(stage: &Stage) {
+    let mut asked = futures_util::stream::FuturesUnordered::new();
+    let mut turn = tokio::time::interval(std::time::Duration::from_millis(25));
+    loop {
+        tokio::select! {
+            _ = turn.tick() => asked.push(stage.chat(100, true)),
+            Some(_) = asked.next() => {}
+        }
+    }
+}
+
+/// What `tidegate why` prints of the target.
+async fn why(stage: &Stage) -> String {
+    let admin = stage.board.trim_start_matches("http://").trim_end_matches('/');
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let output = command.args(["why", "prod/llama", "--admin-addr", admin]).output().await.unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Prints how long after the first request the API server got the count: a figure, and no judgement.

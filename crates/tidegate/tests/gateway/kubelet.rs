@@ -29,6 +29,16 @@ pub(crate) fn address() -> Option<IpAddr> {
 /// Engines of pods, by the pods' names.
 type Engines = Arc<Mutex<BTreeMap<String, (Program, u16)>>>;
 
+/// The port at which every pod has its metrics: at an address of its own, as on a cluster.
+const fn loopback(number: u8) -> IpAddr {
+    IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 1, number))
+}
+
+/// A port that is free at the first of those addresses; another takes it at the others only by chance.
+pub(crate) fn metrics_port() -> u16 {
+    TcpListener::bind((loopback(1), 0)).unwrap().local_addr().unwrap().port()
+}
+
 /// Watches pods and does as a node would.
 pub(crate) struct Kubelet {
     pub(crate) engines: Engines,
@@ -43,13 +53,15 @@ impl Drop for Kubelet {
 
 impl Kubelet {
     /// For the pods of `prod` with label `app`, which answer to model `demo` with the timing of a profile.
-    pub(crate) fn start(cluster: Arc<Cluster>, app: &str, ip: IpAddr, profile: String) -> Self {
+    /// Their metrics are at a port of the pod's own address.
+    pub(crate) fn start(cluster: Arc<Cluster>, app: &str, ip: IpAddr, profile: String, metrics: u16) -> Self {
         let engines = Engines::default();
         let (program, kubeconfig) = (cluster.kubectl_program().to_owned(), cluster.kubeconfig().to_owned());
         let (app, kept) = (app.to_owned(), Arc::clone(&engines));
         let task = tokio::spawn(async move {
             loop {
-                let node = Node { cluster: &cluster, app: &app, ip, profile: &profile, engines: &kept };
+                let node =
+                    Node { cluster: &cluster, app: &app, ip, profile: &profile, metrics, engines: &kept };
                 node.watch(&program, &kubeconfig).await;
                 // The API server is away; as a real kubelet, it comes again.
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -64,6 +76,7 @@ struct Node<'a> {
     app: &'a str,
     ip: IpAddr,
     profile: &'a str,
+    metrics: u16,
     engines: &'a Engines,
 }
 
@@ -120,6 +133,7 @@ impl Node<'_> {
                 let (program, port) = engine(self.ip, self.profile).await;
                 self.engines.lock().unwrap().insert(name.to_owned(), (program, port));
                 self.slice(name, port, json!({"ready": true, "serving": true, "terminating": false})).await;
+                self.address(name, port).await;
             }
             (Some(port), _, true) => {
                 // As on a real node the two happen at once; the engine lets running streams end.
@@ -130,6 +144,31 @@ impl Node<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Gives a pod an address of its own, where its engine answers at the port that all pods have.
+    async fn address(&self, pod: &str, port: u16) {
+        let mut free = None;
+        for number in 1..=250 {
+            if let Ok(listener) = tokio::net::TcpListener::bind((loopback(number), self.metrics)).await {
+                free = Some((loopback(number), listener));
+                break;
+            }
+        }
+        let (address, listener) = free.expect("an address of 250");
+        let engine = (self.ip, port);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                // The engine has ended: so does its pod's address.
+                let Ok(mut far) = tokio::net::TcpStream::connect(engine).await else { return };
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+            }
+        });
+        let status = json!({"status": {"podIP": address, "podIPs": [{"ip": address}]}}).to_string();
+        let patch =
+            ["-n", "prod", "patch", "pod", pod, "--subresource=status", "--type=merge", "-p", &status];
+        // A pod that has just gone needs none.
+        let _ = self.cluster.succeed(&patch, "").await;
     }
 
     async fn slice(&self, pod: &str, port: u16, conditions: Value) {

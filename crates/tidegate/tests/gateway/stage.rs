@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_testkit::cluster::{Cluster, Options};
 
-use super::kubelet::{Kubelet, address};
+use super::kubelet::{Kubelet, address, metrics_port};
 use super::program::Program;
 
 /// A wait that takes longer than this has failed; on a busy machine most take a few seconds.
@@ -46,7 +46,7 @@ spec:
   template:
     metadata:
       labels: {app: llama}
-      annotations: {test.tidegate.dev/load: 300ms, test.tidegate.dev/stop: 3s}
+      annotations: {test.tidegate.dev/load: 300ms, test.tidegate.dev/stop: 3s, prometheus.io/port: "METRICS"}
     spec:
       containers:
         - name: engine
@@ -101,11 +101,13 @@ impl Stage {
     pub(crate) async fn set(what: &str, gateways: usize) -> Option<Stage> {
         let cluster = Arc::new(Cluster::start_or_say(what, Options::default()).await?);
         let ip = address().expect("an address that is not loopback: give the machine a network, or `ip addr add 10.99.0.1/32 dev lo` and a route");
-        cluster.apply(MANIFESTS).await.unwrap();
+        let metrics = metrics_port();
+        cluster.apply(&MANIFESTS.replace("METRICS", &metrics.to_string())).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let profile = directory.path().join("slow.json");
         std::fs::write(&profile, SLOW).unwrap();
-        let kubelet = Kubelet::start(Arc::clone(&cluster), "llama", ip, profile.display().to_string());
+        let kubelet =
+            Kubelet::start(Arc::clone(&cluster), "llama", ip, profile.display().to_string(), metrics);
         let client = Client::builder(TokioExecutor::new()).build_http();
         let mut stage = Stage {
             cluster,

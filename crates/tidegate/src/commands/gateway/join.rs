@@ -13,6 +13,7 @@ use tidegate_kube::demand::report::Load;
 use tidegate_kube::routes::{Route, Table};
 
 use super::models::Models;
+use super::scrape::Scrapes;
 use crate::up::limits;
 
 /// One pod as the gateway has it.
@@ -23,11 +24,12 @@ struct Known {
 }
 
 /// A target and a pod.
-type Place = (Arc<str>, Arc<str>);
+pub(super) type Place = (Arc<str>, Arc<str>);
 
 /// Joins pods, by name, with endpoints, by number.
 pub(super) struct Join {
     gateway: Arc<Gateway>,
+    scrapes: Arc<Scrapes>,
     endpoints: BTreeMap<Place, Known>,
     targets: Vec<TargetConfig>,
     outlooks: BTreeMap<Arc<str>, Outlook>,
@@ -36,9 +38,10 @@ pub(super) struct Join {
 }
 
 impl Join {
-    pub(super) fn new(gateway: Arc<Gateway>) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>, scrapes: Arc<Scrapes>) -> Self {
         Join {
             gateway,
+            scrapes,
             endpoints: BTreeMap::new(),
             targets: Vec::new(),
             outlooks: BTreeMap::new(),
@@ -55,7 +58,7 @@ impl Join {
             .collect();
         let targets: Vec<TargetConfig> = served.iter().map(|(route, models)| target(route, models)).collect();
         let same = |a: &TargetConfig, b: &TargetConfig| {
-            a.name == b.name && a.models == b.models && a.limits == b.limits
+            a.name == b.name && a.models == b.models && a.limits == b.limits && a.ttft == b.ttft
         };
         let unchanged = targets.len() == self.targets.len()
             && targets.iter().zip(&self.targets).all(|(new, old)| same(new, old));
@@ -71,12 +74,16 @@ impl Join {
                 let told = drains.contains(&(namespace.into(), Arc::clone(pod)));
                 let place = (Arc::clone(&route.name), Arc::clone(pod));
                 self.put(&place, endpoint.addr, endpoint.draining || told);
+                if let Some(known) = self.endpoints.get(&place) {
+                    self.scrapes.put(&place, route, known.id);
+                }
                 there.insert(place);
             }
         }
         let gone: Vec<Place> =
             self.endpoints.keys().filter(|place| !there.contains(*place)).cloned().collect();
         for place in gone {
+            self.scrapes.remove(&place);
             if let Some(known) = self.endpoints.remove(&place) {
                 self.gateway.endpoint_gone(known.id);
             }
@@ -155,7 +162,8 @@ impl Join {
         let routed = self.targets.iter().filter_map(|target| {
             let key = self.table.get(&target.name)?.key.clone()?;
             let pods = pods.remove(&target.name).unwrap_or_default();
-            Some(Routed { name: Arc::clone(&target.name), key, pods })
+            let flow = self.gateway.flow(&target.name).unwrap_or_default();
+            Some(Routed { name: Arc::clone(&target.name), key, pods, flow })
         });
         routed.collect()
     }
@@ -170,6 +178,7 @@ fn target(route: &Route, models: &[String]) -> TargetConfig {
         models: models.to_vec(),
         limits: limits::limits(route.hold_max, route.hold_timeout, &route.command),
         upstream_key: None,
+        ttft: route.ttft,
     }
 }
 

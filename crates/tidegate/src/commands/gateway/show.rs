@@ -9,6 +9,7 @@ use tidegate_gateway::{EndpointViewNamed, Gateway};
 use tidegate_kube::demand::client::Links;
 use tidegate_kube::routes::Table;
 
+use super::scrape::Scrapes;
 use crate::up::show::{Counted, Notes, count_up, flow};
 
 /// Targets shown on pages; metrics have all.
@@ -17,6 +18,7 @@ const SHOWN_MAX: usize = 500;
 /// Everything, now.
 pub(super) fn fleet(
     gateway: &Gateway,
+    scrapes: &Scrapes,
     table: &Table,
     notes: &Notes,
     counted: &mut BTreeMap<Arc<str>, Counted>,
@@ -38,7 +40,7 @@ pub(super) fn fleet(
             wanted: count(false),
             ready: count(false),
             draining: count(true),
-            replicas: traffic.endpoints.iter().map(replica).collect(),
+            replicas: traffic.endpoints.iter().map(|one| replica(scrapes, &traffic.name, one)).collect(),
             ..TargetView::default()
         };
         flow(&mut view, &traffic, now);
@@ -59,13 +61,14 @@ pub(super) fn fleet(
     }
 }
 
-fn replica(endpoint: &EndpointViewNamed) -> ReplicaView {
+fn replica(scrapes: &Scrapes, target: &Arc<str>, endpoint: &EndpointViewNamed) -> ReplicaView {
     ReplicaView {
         id: endpoint.replica.to_string(),
         state: if endpoint.draining { ReplicaState::Draining } else { ReplicaState::Ready },
         addr: Some(endpoint.addr.to_string()),
         in_flight: endpoint.view.in_flight,
         tokens: endpoint.view.tokens,
+        kv_use: scrapes.kv_use(&(Arc::clone(target), Arc::clone(&endpoint.replica))),
         ..ReplicaView::default()
     }
 }
