@@ -33,9 +33,9 @@ use tidegate_core::time::Time;
 use tidegate_decide::{Control, Recorder};
 use tidegate_manifest::formula::ExprLang;
 use tidegate_signals::sources::Cluster;
-use tidegate_signals::{Asker, Clock, Kept, Pushed, Queries};
+use tidegate_signals::{Asker, Clock, Kept, Pushed, Queries, Rounds};
 use tokio::sync::{mpsc, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -58,11 +58,14 @@ pub use leaving::Leave;
 /// How often everything is decided, whatever happens in between.
 const TICK: Duration = Duration::from_secs(1);
 
+/// After a tick, who still waits for answers is decided on what there is.
+const GRACE: Duration = tidegate_signals::asker::GRACE;
+
 /// News taken at once before anything else is looked at.
 const NEWS_AT_ONCE: usize = 512;
 
-/// Readings and outcomes on their way to the loop: each target has at most one reading under way, and no
-/// more than 16 writes are; who sends waits.
+/// Readings of metrics adapters and outcomes on their way to the loop: each target has at most one reading
+/// under way, and no more than 16 writes are; who sends waits.
 const ANSWERS_MAX: usize = 4096;
 
 /// How the operator is run.
@@ -152,7 +155,7 @@ pub enum Error {
     Journal(#[from] io::Error),
 }
 
-/// What a target's sources said.
+/// What metrics adapters said for a target.
 type Said = (Key, Vec<(Arc<str>, Reading)>);
 
 /// What became of a write: the write, how often it had failed before, and the outcome.
@@ -166,6 +169,10 @@ pub(crate) struct Operator {
     shard: String,
     clock: Clock,
     asker: Asker,
+    /// Whose questions are answered.
+    rounds: Rounds<Key>,
+    /// Until when answers are waited for, if somebody waits.
+    patience: Option<Instant>,
     /// Nobody pushes to an operator; who asks for what is pushed reads that nothing was.
     pushed: Pushed,
     audience: Box<dyn Audience>,
@@ -252,6 +259,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     });
     let operator = Operator {
         asker: Asker::new(clock.clone()),
+        rounds: Rounds::default(),
+        patience: None,
         pushed: Pushed::new(clock.clone()),
         gateways: demand::Gateways::new(gateways),
         control: Control::new(Arc::new(ExprLang)),
@@ -337,6 +346,14 @@ async fn reckon(
     }
 }
 
+/// Waits until then; for ever where there is no then.
+async fn patient(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
 struct Inboxes {
     news: mpsc::Receiver<News>,
     said: mpsc::Receiver<Said>,
@@ -360,7 +377,15 @@ impl Operator {
                 Some((write, failures, outcome)) = inboxes.outcomes.recv() => {
                     self.landed(write, failures, outcome)?;
                 }
-                Some((key, readings)) = inboxes.said.recv() => self.readings(&key, readings)?,
+                keys = self.rounds.over() => keys.iter().try_for_each(|key| self.answered(key))?,
+                () = patient(self.patience) => {
+                    self.patience = None;
+                    self.waited()?;
+                }
+                Some((key, readings)) = inboxes.said.recv() => {
+                    self.take_readings(&key, readings)?;
+                    self.decide(&key)?;
+                }
                 Some(report) = self.gateways.next() => self.hear(report)?,
                 Some(used) = inboxes.used.recv() => self.used(used)?,
                 Some(remembered) = inboxes.recalled.recv() => self.recall(remembered)?,

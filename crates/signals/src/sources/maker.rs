@@ -78,7 +78,10 @@ impl<'a> Maker<'a> {
                     Ok(query) => Source::Embedded(Box::new(query)),
                     Err(why) => unsupported(why.to_string()),
                 },
-                Queries::Remote => self.remote(Prometheus::new(prometheus, value)),
+                Queries::Remote => {
+                    let clients = self.shared.asker.clients();
+                    self.remote(Prometheus::sharing(clients, prometheus, value))
+                }
             },
             trigger::Source::External(external) => match (external.pushed(), external.gateway()) {
                 (Some(signal), _) => {
