@@ -16,7 +16,7 @@ use crate::status::notes;
 use crate::write::{self, Note, Patch, Scale, Sent, Write};
 
 /// KEDA's finalizer: with the same one either operator can let an object go.
-pub(super) const FINALIZER: &str = "finalizer.keda.sh";
+pub(crate) const FINALIZER: &str = "finalizer.keda.sh";
 
 impl Operator {
     /// Asks every target's sources; who is still being asked is decided on what there is.

@@ -52,6 +52,7 @@ use crate::object::Scope;
 use crate::persist::{self, Remembered};
 use crate::watch::{NEWS_MAX, News, Sight, Watches};
 use crate::write::{self, Gate, Hold, Permit, Queue, Write};
+pub(crate) use act::FINALIZER;
 pub use entry::Entry;
 pub use leaving::Leave;
 

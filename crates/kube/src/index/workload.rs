@@ -1,16 +1,13 @@
 //! Something with `/scale`: how many replicas it has, and who wrote that number.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidegate_core::scale::Fleet;
 
 use super::pending::{self, Cause};
 use super::selector::Selector;
-use crate::object::{Gvk, Id, Object};
-
-/// Sorts before every other group, version and kind.
-pub(super) static FIRST: LazyLock<Gvk> = LazyLock::new(|| Gvk::of(Some("/"), Some("")));
+use crate::object::{Id, Object};
 
 /// A workload, as far as scaling looks at it.
 #[derive(Clone, Debug, PartialEq)]
