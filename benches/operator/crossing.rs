@@ -17,7 +17,7 @@ pub(super) fn measure(program: &Path) -> Outcome<()> {
     world.tell(&format!("fill {CROSSINGS} {CROSSINGS}"))?;
     let directory = tempfile::tempdir()?;
     let operator = Program::operator(program, &kubeconfig(&world.server, directory.path())?, &[])?;
-    operator.until("tidegate_targets_decided", f64::from(CROSSINGS), 60)?;
+    operator.decided(CROSSINGS, 60)?;
     let mut waits = Vec::new();
     for number in 0..CROSSINGS {
         // At another moment between two ticks each time.

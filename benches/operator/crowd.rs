@@ -27,7 +27,7 @@ fn one(program: &Path, objects: u32, queries: u32, seconds: u32) -> Outcome<()> 
     let begin = Instant::now();
     let directory = tempfile::tempdir()?;
     let operator = Program::operator(program, &kubeconfig(&world.server, directory.path())?, &[])?;
-    operator.until("tidegate_targets_decided", f64::from(objects), 180)?;
+    operator.decided(objects, 180)?;
     let start_s = begin.elapsed().as_secs_f64();
     // Each object is claimed and gets its status; then nothing is left to write.
     let mut written = world.tell("told")?["written"].clone();

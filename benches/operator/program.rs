@@ -105,6 +105,20 @@ impl Program {
         Ok(())
     }
 
+    /// Waits until so many objects were decided.
+    pub(super) fn decided(&self, objects: u32, patience_s: u64) -> Outcome<()> {
+        let begin = Instant::now();
+        let lines = |text: &str| text.lines().filter(|line| line.starts_with("keda_scaler_active{")).count();
+        while lines(&self.metrics()?) < objects as usize {
+            if begin.elapsed().as_secs() >= patience_s {
+                return Err(format!("not everything was decided in {patience_s} s").into());
+            }
+            // A text of some megabytes, to be made and read.
+            pause(if objects > 1000 { 1000 } else { 100 });
+        }
+        Ok(())
+    }
+
     /// Resident memory now and at its highest, in MiB.
     pub(super) fn memory_mib(&self) -> Outcome<(f64, f64)> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;

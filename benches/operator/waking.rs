@@ -25,7 +25,7 @@ pub(super) fn measure(program: &Path) -> Outcome<()> {
     let config = kubeconfig(&world.server, directory.path())?;
     let listening = ["--demand-addr", "127.0.0.1:0", "--demand-host", "127.0.0.1"];
     let operator = Program::operator(program, &config, &listening)?;
-    operator.until("tidegate_targets_decided", f64::from(WAKES), 60)?;
+    operator.decided(WAKES, 60)?;
     let authority = world.tell("authority")?["data"]["ca.crt"].as_str().ok_or("no authority")?.to_owned();
     let (ca, token) = (directory.path().join("ca.crt"), directory.path().join("token"));
     fs::write(&ca, authority)?;

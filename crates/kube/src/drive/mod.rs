@@ -378,6 +378,9 @@ impl Operator {
                 Some((write, failures, outcome)) = inboxes.outcomes.recv() => {
                     self.landed(write, failures, outcome)?;
                 }
+                Ok(()) = self.standing.changed() => self.stand(),
+                // A request that waits goes before numbers that come each second.
+                Some(report) = self.gateways.next() => self.hear(report)?,
                 keys = self.rounds.over() => keys.iter().try_for_each(|key| self.answered(key))?,
                 () = patient(self.patience) => {
                     self.patience = None;
@@ -387,10 +390,8 @@ impl Operator {
                     self.take_readings(&key, readings)?;
                     self.decide(&key)?;
                 }
-                Some(report) = self.gateways.next() => self.hear(report)?,
                 Some(used) = inboxes.used.recv() => self.used(used)?,
                 Some(remembered) = inboxes.recalled.recv() => self.recall(remembered)?,
-                Ok(()) = self.standing.changed() => self.stand(),
                 count = inboxes.news.recv_many(&mut news, NEWS_AT_ONCE) => {
                     if count > 0 {
                         self.see(news.drain(..))?;
