@@ -251,8 +251,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let permit = if connection.read_only { Permit::Never } else { Permit::Lease(hold.clone()) };
     let gate = Arc::new(Gate::new(connection.client.clone(), permit, clock.clone(), me.clone()));
     let watches = Watches::start(connection.client.clone(), sight.clone(), news_out);
-    let tasks = TaskTracker::new();
-    let ended = CancellationToken::new();
+    let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
     let election = (!connection.read_only).then(|| {
         let which = Which { namespace: namespace.clone(), name: format!("tidegate-{shard}"), me };
         let client = connection.client.clone();
