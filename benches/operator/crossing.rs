@@ -1,10 +1,9 @@
 //! From a value that crosses its threshold to the count that is written.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::Outcome;
-use super::program::{Operator, pause, spread};
+use super::program::{Program, kubeconfig, pause, spread};
 use super::world::World;
 
 /// Objects that cross, each once: at most four pods are added in 15 s, so that a second time would wait for that.
@@ -16,16 +15,9 @@ const BAR_MS: f64 = 1200.0;
 pub(super) fn measure(program: &Path) -> Outcome<()> {
     let mut world = World::start()?;
     world.tell(&format!("fill {CROSSINGS} {CROSSINGS}"))?;
-    let operator = Operator::start(program, &world.server)?;
-    let begin = Instant::now();
-    while operator.metrics()?.lines().filter(|line| line.starts_with("keda_scaler_active{")).count()
-        < CROSSINGS as usize
-    {
-        if begin.elapsed() > Duration::from_secs(60) {
-            return Err("not everything was decided in a minute".into());
-        }
-        pause(100);
-    }
+    let directory = tempfile::tempdir()?;
+    let operator = Program::operator(program, &kubeconfig(&world.server, directory.path())?, &[])?;
+    operator.decided(CROSSINGS, 60)?;
     let mut waits = Vec::new();
     for number in 0..CROSSINGS {
         // At another moment between two ticks each time.

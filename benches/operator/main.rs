@@ -7,14 +7,16 @@
 //!   and writes where nothing changes;
 //! - against the real test cluster, where it can be had: the same crossing, seen by `kubectl get --watch`.
 //!
-//! `-- --objects N` for another crowd, `-- --seconds N` for how long it is looked at, `-- --program PATH` for a
-//! program that is built already.
+//! `-- --only crossing` (or `waking`, `crowd`, `real`) for one part, `-- --objects N` for another crowd,
+//! `-- --seconds N` for how long it is looked at, `-- --program PATH` for a program that is built already.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
 mod crossing;
 mod crowd;
 mod program;
+mod prometheus;
 mod real;
+mod waking;
 mod world;
 
 /// The stand-ins' API server is that of the tests.
@@ -24,10 +26,18 @@ mod server;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// A number after a flag.
+/// What stands after a flag.
+fn after(flag: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != flag).nth(1)
+}
+
 fn number(flag: &str, default: u32) -> u32 {
-    let mut arguments = std::env::args().skip_while(|argument| argument != flag);
-    arguments.nth(1).and_then(|text| text.parse().ok()).unwrap_or(default)
+    after(flag).and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Whether this part is to be measured.
+fn wanted(part: &str) -> bool {
+    after("--only").is_none_or(|only| only == part)
 }
 
 fn main() -> Outcome<()> {
@@ -39,7 +49,17 @@ fn main() -> Outcome<()> {
         return world::serve();
     }
     let program = program::build()?;
-    crossing::measure(&program)?;
-    crowd::measure(&program, number("--objects", 10_000), number("--seconds", 30))?;
-    real::measure(&program)
+    if wanted("crossing") {
+        crossing::measure(&program)?;
+    }
+    if wanted("waking") {
+        waking::measure(&program)?;
+    }
+    if wanted("crowd") {
+        crowd::measure(&program, number("--objects", 10_000), number("--seconds", 30))?;
+    }
+    if wanted("real") {
+        real::measure(&program)?;
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -27,36 +28,48 @@ pub(super) fn build() -> Outcome<PathBuf> {
     Ok(target.join("release/tidegate").canonicalize()?)
 }
 
-/// An operator at work; it ends when this is dropped.
-pub(super) struct Operator {
+/// An operator or a gateway at work; it ends when this is dropped.
+pub(super) struct Program {
     child: Child,
     admin: String,
-    _directory: tempfile::TempDir,
+    /// Where it listens for what it is for: demand or requests; nowhere if it is not told to.
+    pub(super) addr: String,
 }
 
-impl Operator {
-    /// One of the stand-in server.
-    pub(super) fn start(program: &Path, server: &str) -> Outcome<Operator> {
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "bench",
-            "clusters": [{"name": "bench", "cluster": {"server": format!("http://{server}")}}],
-            "users": [{"name": "bench", "user": {}}],
-            "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench", "namespace": "tidegate"}}],
-        });
-        let directory = tempfile::tempdir()?;
-        let file = directory.path().join("kubeconfig");
-        fs::write(&file, config.to_string())?;
-        Operator::with(program, &file, directory)
+/// The options of a client of the stand-in API server.
+pub(super) fn kubeconfig(server: &str, directory: &Path) -> Outcome<PathBuf> {
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "bench",
+        "clusters": [{"name": "bench", "cluster": {"server": format!("http://{server}")}}],
+        "users": [{"name": "bench", "user": {}}],
+        "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench", "namespace": "tidegate"}}],
+    });
+    let file = directory.join("kubeconfig");
+    fs::write(&file, config.to_string())?;
+    Ok(file)
+}
+
+impl Program {
+    /// An operator.
+    pub(super) fn operator(program: &Path, kubeconfig: &Path, more: &[&str]) -> Outcome<Program> {
+        let mut command = Command::new(program);
+        command.args(["operator", "--namespace", "tidegate", "--kubeconfig"]).arg(kubeconfig).args(more);
+        Program::start(command)
     }
 
-    pub(super) fn with(program: &Path, kubeconfig: &Path, directory: tempfile::TempDir) -> Outcome<Operator> {
-        let mut command = Command::new(program);
-        command.args(["operator", "--admin-addr", "127.0.0.1:0", "--namespace", "tidegate", "--kubeconfig"]);
-        let mut child = command.arg(kubeconfig).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-        let admin = line.trim().rsplit("//").next().unwrap_or_default().trim_end_matches('/').to_owned();
-        Ok(Operator { child, admin, _directory: directory })
+    /// A program that says on its first lines where it listens, the dashboard last.
+    pub(super) fn start(mut command: Command) -> Outcome<Program> {
+        command.args(["--admin-addr", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn()?;
+        let mut lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
+        let mut program = Program { child, admin: String::new(), addr: String::new() };
+        while program.admin.is_empty() {
+            let line = lines.next().ok_or("it ended before it listened")??;
+            let (what, addr) = line.split_once(' ').ok_or("a line without an address")?;
+            let addr = addr.trim_start_matches("http://").trim_end_matches('/').to_owned();
+            *if what == "dashboard" { &mut program.admin } else { &mut program.addr } = addr;
+        }
+        Ok(program)
     }
 
     /// Its metrics.
@@ -75,13 +88,35 @@ impl Operator {
         Ok(line.ok_or_else(|| format!("no {name}"))?.trim().parse()?)
     }
 
-    /// CPU time so far, in seconds: 100 ticks are one, as everywhere on Linux.
+    /// CPU time so far, in seconds.
     pub(super) fn cpu_s(&self) -> Outcome<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let of =
-            |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).ok_or("no such field");
-        Ok((of(11)? + of(12)?) / 100.0)
+        cpu_s(self.child.id())
+    }
+
+    /// Waits until a series without labels has at least this value.
+    pub(super) fn until(&self, name: &str, value: f64, patience_s: u64) -> Outcome<()> {
+        let begin = Instant::now();
+        while self.metric(name).unwrap_or(0.0) < value {
+            if begin.elapsed().as_secs() >= patience_s {
+                return Err(format!("{name} was below {value} for {patience_s} s").into());
+            }
+            pause(250);
+        }
+        Ok(())
+    }
+
+    /// Waits until so many objects were decided.
+    pub(super) fn decided(&self, objects: u32, patience_s: u64) -> Outcome<()> {
+        let begin = Instant::now();
+        let lines = |text: &str| text.lines().filter(|line| line.starts_with("keda_scaler_active{")).count();
+        while lines(&self.metrics()?) < objects as usize {
+            if begin.elapsed().as_secs() >= patience_s {
+                return Err(format!("not everything was decided in {patience_s} s").into());
+            }
+            // A text of some megabytes, to be made and read.
+            pause(if objects > 1000 { 1000 } else { 100 });
+        }
+        Ok(())
     }
 
     /// Resident memory now and at its highest, in MiB.
@@ -96,11 +131,19 @@ impl Operator {
     }
 }
 
-impl Drop for Operator {
+impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// CPU time of a process so far, in seconds: 100 ticks are one, as everywhere on Linux.
+pub(super) fn cpu_s(process: u32) -> Outcome<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let of = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).ok_or("no such field");
+    Ok((of(11)? + of(12)?) / 100.0)
 }
 
 /// Waits without sleeping on a condition that another process makes true.
@@ -108,7 +151,7 @@ pub(super) fn pause(ms: u64) {
     std::thread::park_timeout(std::time::Duration::from_millis(ms));
 }
 
-/// The middle, and the highest but one of a hundred.
+/// The middle, and the highest.
 pub(super) fn spread(mut all: Vec<f64>) -> (f64, f64) {
     all.sort_by(f64::total_cmp);
     let at = |part: f64| all.get(((all.len() as f64 - 1.0) * part) as usize).copied().unwrap_or(f64::NAN);

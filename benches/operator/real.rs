@@ -1,7 +1,6 @@
 //! The same crossing on the real test cluster, as kubectl's watch sees it.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,8 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tidegate_testkit::cluster::{Cluster, Options};
 
-use super::Outcome;
-use super::program::{Operator, pause, spread};
+use super::program::{Program, pause, spread};
+use super::{Outcome, prometheus};
 
 const CROSSINGS: u32 = 10;
 const BAR_MS: f64 = 1200.0;
@@ -25,7 +24,11 @@ pub(super) fn measure(program: &Path) -> Outcome<()> {
         return Ok(());
     };
     let crossed = Arc::new(AtomicU64::new(0));
-    let prometheus = prometheus(Arc::clone(&crossed))?;
+    let known = Arc::clone(&crossed);
+    let prometheus = prometheus::start(move |query| {
+        let number: u32 = query.trim_start_matches('q').parse().unwrap_or(0);
+        if known.load(Ordering::SeqCst) & (1 << number) == 0 { 3.0 } else { 12.0 }
+    })?;
     let namespaces = ["bench", "tidegate"]
         .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}).to_string());
     for namespace in &namespaces {
@@ -34,7 +37,7 @@ pub(super) fn measure(program: &Path) -> Outcome<()> {
     for number in 0..CROSSINGS {
         runtime.block_on(cluster.apply(&objects(number, &prometheus)))?;
     }
-    let _operator = Operator::with(program, cluster.kubeconfig(), tempfile::tempdir()?)?;
+    let _operator = Program::operator(program, cluster.kubeconfig(), &[])?;
     let seen = watch(&cluster)?;
     let settled = || {
         let all = runtime.block_on(cluster.get(&["-n", "bench", "scaledobjects"]))?;
@@ -107,36 +110,4 @@ fn watch(cluster: &Cluster) -> Outcome<mpsc::Receiver<String>> {
         let _ = child.wait();
     });
     Ok(seen)
-}
-
-/// A Prometheus that knows 12 for the queries whose bit is set, and 3 for the others.
-fn prometheus(crossed: Arc<AtomicU64>) -> Outcome<String> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let addr = listener.local_addr()?;
-    std::thread::spawn(move || {
-        for socket in listener.incoming().map_while(Result::ok) {
-            let crossed = Arc::clone(&crossed);
-            std::thread::spawn(move || answer(socket, &crossed));
-        }
-    });
-    Ok(format!("http://{addr}"))
-}
-
-fn answer(mut socket: std::net::TcpStream, crossed: &AtomicU64) -> Option<()> {
-    let mut bytes = [0; 8192];
-    loop {
-        let count = socket.read(&mut bytes).ok().filter(|count| *count > 0)?;
-        let request = String::from_utf8_lossy(&bytes[..count]).into_owned();
-        let number = request.split("query=q").nth(1)?;
-        let number: u32 = number.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()?;
-        let value = if crossed.load(Ordering::SeqCst) & (1 << number) == 0 { "3" } else { "12" };
-        let result = json!([{"metric": {}, "value": [0, value]}]);
-        let json =
-            json!({"status": "success", "data": {"resultType": "vector", "result": result}}).to_string();
-        let head = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-            json.len()
-        );
-        socket.write_all(format!("{head}{json}").as_bytes()).ok()?;
-    }
 }

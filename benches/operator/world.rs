@@ -6,18 +6,12 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use http::Response;
-use http_body_util::Full;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
-use super::Outcome;
 use super::server::Server;
+use super::{Outcome, prometheus};
 
 /// Says that this is the process of the stand-ins.
 pub(super) const FLAG: &str = "--as-world";
@@ -50,11 +44,21 @@ impl World {
     }
 
     pub(super) fn tell(&mut self, command: &str) -> Outcome<Value> {
-        writeln!(self.commands, "{command}")?;
+        self.ask(command)?;
         self.read()
     }
 
-    fn read(&mut self) -> Outcome<Value> {
+    /// Gives a command; its answer is to be read.
+    pub(super) fn ask(&mut self, command: &str) -> Outcome<()> {
+        Ok(writeln!(self.commands, "{command}")?)
+    }
+
+    /// CPU time of the stand-ins so far, in seconds.
+    pub(super) fn cpu_s(&self) -> Outcome<f64> {
+        super::program::cpu_s(self.child.id())
+    }
+
+    pub(super) fn read(&mut self) -> Outcome<Value> {
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
         Ok(serde_json::from_str(&line)?)
@@ -72,10 +76,10 @@ impl Drop for World {
 pub(super) fn serve() -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let values = Values::default();
-    let (server, prometheus) = runtime.block_on(async {
-        let server = Server::start().await;
-        let prometheus = prometheus(Arc::clone(&values)).await?;
-        Ok::<_, std::io::Error>((server, prometheus))
+    let server = runtime.block_on(Server::start());
+    let known = Arc::clone(&values);
+    let prometheus = prometheus::start(move |query| {
+        known.lock().unwrap_or_else(PoisonError::into_inner).get(query).copied().unwrap_or(3.0)
     })?;
     println!("{}", json!({"server": server.addr.to_string(), "prometheus": prometheus}));
     for line in std::io::stdin().lock().lines() {
@@ -87,6 +91,11 @@ pub(super) fn serve() -> Outcome<()> {
             "fill" => fill(&server, &prometheus, count(1), count(2).max(1)),
             // cross OBJECT: its value goes from 3 to 12
             "cross" => cross(&server, &values, count(1)),
+            // sleep OBJECTS: as many at zero, each with a model that a gateway routes
+            "sleep" => sleep(&server, count(1)),
+            // woken OBJECT: waits until it has a replica
+            "woken" => woken(&server, count(1)),
+            "authority" => server.get("configmaps", "tidegate", "tidegate-demand-ca").unwrap_or_default(),
             _ => told(&server),
         };
         println!("{answer}");
@@ -94,63 +103,102 @@ pub(super) fn serve() -> Outcome<()> {
     Ok(())
 }
 
-async fn prometheus(values: Values) -> std::io::Result<String> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let addr = listener.local_addr()?;
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            let values = Arc::clone(&values);
-            tokio::spawn(async move {
-                let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                    let value = value(&values, request.uri().query().unwrap_or_default());
-                    async move { Ok::<_, std::convert::Infallible>(answer(value)) }
-                });
-                let socket = TokioIo::new(socket);
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(socket, service).await;
-            });
-        }
-    });
-    Ok(format!("http://{addr}"))
+fn name(number: u32) -> String {
+    format!("model-{number:05}")
 }
 
-fn value(values: &Values, query: &str) -> f64 {
-    let name = query.split('&').find_map(|pair| pair.strip_prefix("query=")).unwrap_or_default();
-    values.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(3.0)
+/// A Deployment, and a pod of it if it has a replica.
+fn deploy(server: &Server, name: &str, replicas: u32) {
+    let labels = json!({"app": name, "app.kubernetes.io/part-of": "bench"});
+    let containers = json!([{"name": "main", "image": "vllm/vllm-openai:v0.32.0",
+        "resources": {"limits": {"nvidia.com/gpu": "1"}}}]);
+    server.put("deployments", json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"namespace": "prod", "name": name, "uid": name},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": {
+            "metadata": {"labels": labels}, "spec": {"containers": containers}}},
+        "status": {"replicas": replicas, "readyReplicas": replicas},
+    }));
+    if replicas == 0 {
+        return;
+    }
+    // Without an address, so that nobody asks it for its page.
+    let condition =
+        |type_: &str| json!({"type": type_, "status": "True", "lastTransitionTime": "2026-01-01T00:01:00Z"});
+    server.put("pods", json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"namespace": "prod", "name": format!("{name}-7d4b9c6f5-x2x7k"), "labels": labels,
+            "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"nodeName": "node", "containers": containers},
+        "status": {"phase": "Running", "conditions": [condition("PodScheduled"), condition("Initialized"), condition("Ready")]},
+    }));
 }
 
-fn answer(value: f64) -> Response<Full<Bytes>> {
-    let result = json!([{"metric": {}, "value": [0, value.to_string()]}]);
-    let json = json!({"status": "success", "data": {"resultType": "vector", "result": result}});
-    let mut answer = Response::new(Full::new(Bytes::from(json.to_string())));
-    answer.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
-    answer
+fn scale(server: &Server, name: &str, annotations: &Value, spec: &Value) {
+    server.put(
+        "scaledobjects",
+        json!({
+            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
+            "metadata": {"namespace": "prod", "name": name, "uid": name, "generation": 1,
+                "creationTimestamp": "2026-01-01T00:00:00Z", "annotations": annotations},
+            "spec": spec,
+        }),
+    );
 }
 
 fn fill(server: &Server, prometheus: &str, objects: u32, queries: u32) -> Value {
     for number in 0..objects {
-        let name = format!("model-{number:05}");
-        server.put("deployments", json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"namespace": "prod", "name": name},
-            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": {
-                "metadata": {"labels": {"app": name}},
-                "spec": {"containers": [{"name": "main", "image": "vllm/vllm-openai:v0.32.0"}]}}},
-            "status": {"replicas": 1, "readyReplicas": 1},
-        }));
+        let name = name(number);
+        deploy(server, &name, 1);
         let query = format!("q{}", number % queries);
-        server.put("scaledobjects", json!({
-            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
-            "metadata": {"namespace": "prod", "name": name, "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"},
-            "spec": {"scaleTargetRef": {"name": name}, "minReplicaCount": 1, "maxReplicaCount": 10, "triggers": [{
-                "type": "prometheus",
-                "metadata": {"serverAddress": prometheus, "query": query, "threshold": "5"}}]},
-        }));
+        let metadata = json!({"serverAddress": prometheus, "query": query, "threshold": "5"});
+        scale(
+            server,
+            &name,
+            &json!({}),
+            &json!({
+                "scaleTargetRef": {"name": name}, "minReplicaCount": 1, "maxReplicaCount": 10,
+                "triggers": [{"type": "prometheus", "metadata": metadata}],
+            }),
+        );
     }
     json!({"objects": objects})
 }
 
+fn sleep(server: &Server, objects: u32) -> Value {
+    for number in 0..objects {
+        let name = name(number);
+        deploy(server, &name, 0);
+        let metadata = json!({
+            "scalerAddress": "tidegate-gateway.tidegate:8081", "metric": "demand", "targetValue": "4",
+        });
+        scale(
+            server,
+            &name,
+            &json!({"tidegate.dev/model": name}),
+            &json!({
+                "scaleTargetRef": {"name": name}, "minReplicaCount": 0, "maxReplicaCount": 1,
+                "triggers": [{"type": "external", "metadata": metadata}],
+            }),
+        );
+    }
+    json!({"objects": objects})
+}
+
+/// Waits for a replica: when the count was in the object, in seconds since 1970.
+fn woken(server: &Server, number: u32) -> Value {
+    let (name, begin) = (name(number), Instant::now());
+    while server.replicas(&name) == 0 {
+        if begin.elapsed() > Duration::from_secs(10) {
+            return json!({"error": "no count was written in ten seconds"});
+        }
+        std::thread::park_timeout(Duration::from_micros(200));
+    }
+    json!({"unix_s": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())})
+}
+
 /// Sets a value and waits for the count that follows: how long that took.
 fn cross(server: &Server, values: &Values, number: u32) -> Value {
-    let name = format!("model-{number:05}");
+    let name = name(number);
     let before = server.replicas(&name);
     let begin = Instant::now();
     values.lock().unwrap_or_else(PoisonError::into_inner).insert(format!("q{number}"), 12.0);

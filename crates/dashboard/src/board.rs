@@ -72,7 +72,9 @@ impl Board {
     pub fn publish(&self, mut fleet: Fleet) {
         let mut known = self.known();
         fleet.targets.sort_by(|a, b| a.name.cmp(&b.name));
-        known.targets.retain(|name, _| fleet.targets.iter().any(|target| target.name == *name));
+        known
+            .targets
+            .retain(|name, _| fleet.targets.binary_search_by(|target| target.name.cmp(name)).is_ok());
         for target in &mut fleet.targets {
             cut(target);
             let memory = known.targets.entry(target.name.clone()).or_default();
@@ -86,13 +88,13 @@ impl Board {
 
     /// Takes a decision, changed or not. `from` is the count before it.
     pub fn decided(&self, at_unix_s: f64, from: u32, decision: &Decision) {
-        let made = Made { at_unix_s, from, decision: decision.clone() };
         let changed = from != decision.replicas;
         let mut known = self.known();
         let name = &*decision.target;
         if !known.targets.contains_key(name) && known.targets.len() >= UNPUBLISHED_MAX {
             return;
         }
+        let made = Made { at_unix_s, from, decision: decision.clone() };
         let memory = known.targets.entry(name.to_owned()).or_default();
         if changed {
             if memory.changes.len() == CHANGES_MAX {

@@ -10,7 +10,7 @@ use crate::index::Index;
 use crate::index::pods::time;
 use crate::index::target::{Asks, Key, scaled};
 use crate::index::workload::Workload;
-use crate::object::{Id, Kind, Object};
+use crate::object::{Id, Object};
 
 /// A KEDA whose last word about an object is younger than this is taken to be alive: it writes
 /// `lastActiveTime` of active objects every 30 s by default, and an HPA of its own stands anyway.
@@ -80,7 +80,7 @@ pub fn other(index: &Index, key: &Key, object: &Object, now: Time) -> Option<Oth
 }
 
 fn autoscaler(index: &Index, key: &Key, workload: &Id) -> Option<Other> {
-    let all = index.objects(&Kind::HorizontalPodAutoscaler);
+    let all = index.autoscalers_of(workload);
     let mut all = all.filter(|hpa| same(scaled(hpa), workload) && hpa.id != key.id());
     // One whose rules are run here is a target of ours, and stands in line with the others by its age.
     let others = |hpa: &&std::sync::Arc<Object>| {
@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
     use crate::index::target::read;
-    use crate::object::{Change, Gvk};
+    use crate::object::{Change, Gvk, Kind};
 
     fn object(kind: Kind, name: &str, metadata: Value, spec: Value) -> Object {
         let mut json = json!({"metadata": metadata, "spec": spec});

@@ -3,6 +3,8 @@
 //! A target follows questions. At its tick a question that is due is asked, in a task of its own; who
 //! comes to the same question in the same tick gets the same answer. The tick waits [`GRACE`] for answers
 //! and then goes on without the rest: a server that is slow makes its own signal late, and nobody else's.
+//! A driver of many targets does not wait for each: its [`Rounds`](crate::rounds::Rounds) tell whose
+//! questions are answered.
 //! While an ask has been under way for [`SILENT`] its signal is stale, or an error where there never was
 //! a value. Nothing is asked of a question that nobody follows any more.
 
@@ -17,7 +19,9 @@ use tidegate_core::time::{Span, Time};
 use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
+use crate::https::Clients;
 use crate::remote::{Question, Remote};
+use crate::rounds::Waiter;
 use crate::series::error;
 
 /// How long a tick waits for answers: a server next door answers in 1 to 50 ms, one across a region in
@@ -38,11 +42,11 @@ const NEWS_PACE: Span = Span::from_micros(100_000);
 
 /// Asks under way at one server: what is more waits its turn. A server that hangs holds these and no
 /// other's; with 64 triggers an object that is one whole object at once.
-const TURNS_MAX: usize = 64;
+pub(crate) const TURNS_MAX: usize = 64;
 
-/// Distinct questions: 1,000 targets of 10 triggers each. At some 2 KiB and a connection apiece that is
-/// 20 MiB; who comes later is told so.
-pub const QUESTIONS_MAX: usize = 10_000;
+/// Distinct questions: 10,000 targets of four triggers each. At some 2 KiB apiece (connections to a server
+/// are shared) that is 80 MiB; who comes later is told so.
+pub const QUESTIONS_MAX: usize = 40_000;
 
 /// Asks for everybody. Clones are the same one.
 #[derive(Clone)]
@@ -50,6 +54,7 @@ pub struct Asker(Arc<Shared>);
 
 struct Shared {
     clock: Clock,
+    clients: Clients,
     table: Mutex<Table>,
 }
 
@@ -57,6 +62,9 @@ struct Shared {
 struct Table {
     questions: BTreeMap<Question, Weak<Asked>>,
     servers: BTreeMap<String, Weak<Semaphore>>,
+    /// Questions at which those nobody follows are looked for: looking each time would be 10,000 times
+    /// 10,000 looks while a fleet is read.
+    sweep_at: usize,
 }
 
 /// Why a question is not taken.
@@ -78,7 +86,13 @@ impl Asker {
     /// Nobody follows anything yet. `clock` is the one whose time ticks are given in.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Asker(Arc::new(Shared { clock, table: Mutex::default() }))
+        Asker(Arc::new(Shared { clock, clients: Clients::default(), table: Mutex::default() }))
+    }
+
+    /// The connections that sources of this driver share.
+    #[must_use]
+    pub fn clients(&self) -> &Clients {
+        &self.0.clients
     }
 
     /// Follows what `remote` asks, at this pace. Where somebody already follows an equal question their
@@ -93,7 +107,9 @@ impl Asker {
         let asked = match known {
             Some(asked) => asked,
             None => {
-                table.forget();
+                if table.questions.len() >= table.sweep_at.min(QUESTIONS_MAX) {
+                    table.forget();
+                }
                 if table.questions.len() >= QUESTIONS_MAX {
                     return Err(Error::TooMany);
                 }
@@ -124,6 +140,7 @@ impl Table {
     fn forget(&mut self) {
         self.questions.retain(|_, asked| asked.strong_count() > 0);
         self.servers.retain(|_, turns| turns.strong_count() > 0);
+        self.sweep_at = (self.questions.len() * 2).max(64);
     }
 
     fn turns(&mut self, server: &str) -> Arc<Semaphore> {
@@ -157,6 +174,8 @@ struct State {
     news: u64,
     last: Option<Reading>,
     last_good: Option<(Time, f64)>,
+    /// Who wants to know when the ask under way is answered.
+    waiting: Vec<Arc<dyn Waiter>>,
 }
 
 impl Asked {
@@ -201,8 +220,10 @@ impl Asked {
             state.last_good = Some((self.clock.now(), value));
         }
         state.last = Some(reading);
+        let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         self.answers.send_modify(|answers| *answers += 1);
+        waiting.iter().for_each(|waiter| waiter.answered());
     }
 
     /// What it says now; `None` if that is what `seen` has seen already.
@@ -219,6 +240,11 @@ impl Asked {
         let answers = *self.answers.borrow();
         (seen.swap(answers, Ordering::Relaxed) != answers).then(|| state.last.clone()).flatten()
     }
+}
+
+/// Whether an ask is under way that this tick has begun, or somebody else's just now.
+fn fresh(state: &State, now: Time) -> bool {
+    state.under_way && state.asked_at.is_some_and(|at| now.since(at) < NEWS_PACE)
 }
 
 /// One ask under way. However it ends, also in a panic or with the runtime, the question can be asked
@@ -274,15 +300,24 @@ impl Follower {
     /// between two answers. Waits [`GRACE`] at the most, and not for what was already under way.
     pub async fn reading(&self, now: Time) -> Option<Reading> {
         let mut answers = self.asked.answers.subscribe();
-        let fresh = self.asked.begin(now, self.pace) || {
-            // Somebody else's tick may have begun it just now.
-            let state = self.asked.state();
-            state.under_way && state.asked_at.is_some_and(|at| now.since(at) < NEWS_PACE)
-        };
-        if fresh {
+        if self.asked.begin(now, self.pace) || fresh(&self.asked.state(), now) {
             // What is not there in time is looked at with the next tick.
             let _ = tokio::time::timeout(GRACE, answers.changed()).await;
         }
+        self.says()
+    }
+
+    /// Asks if it is time. `waiter` is told of the answer, if one is awaited that belongs to this tick.
+    pub(crate) fn begin(&self, now: Time, waiter: impl FnOnce() -> Arc<dyn Waiter>) {
+        self.asked.begin(now, self.pace);
+        let mut state = self.asked.state();
+        if fresh(&state, now) {
+            state.waiting.push(waiter());
+        }
+    }
+
+    /// What is new: an answer not taken yet, or that there is none.
+    pub(crate) fn says(&self) -> Option<Reading> {
         self.asked.says(&self.seen)
     }
 

@@ -3,7 +3,10 @@
 //! Beside [`crate::http`], which asks engines and is made for many small pages, this one sends headers and
 //! trusts what its trigger trusts. Redirects are not followed, so that no credential goes to another host.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use crate::asker::TURNS_MAX;
 use crate::find::root_cause;
 use crate::http::Error;
 use crate::tls::{self, Tls};
@@ -27,8 +31,9 @@ pub const BODY_BYTES_MAX: usize = 8 << 20;
 /// How long an unused connection is kept: longer than KEDA's usual 30 s between two questions.
 const IDLE: Duration = Duration::from_secs(45);
 
-/// A client with its connections, one kept for each server. It belongs to one source, whose authorities
-/// and certificate it has. Clones share the connections.
+/// A client with its connections, by default one kept for each server. It has the authorities and the
+/// certificate of one source, or of several for which [`Clients`] found them to be the same. Clones share the
+/// connections.
 #[derive(Clone)]
 pub struct Client {
     pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -38,6 +43,38 @@ pub struct Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("secure", &self.secure).finish_non_exhaustive()
+    }
+}
+
+/// Clients by what they trust and who they are: sources for which that is the same share one, with as many
+/// connections to a server as may ask it at once. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Clients(Arc<Mutex<BTreeMap<u64, Weak<Client>>>>);
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clients").finish_non_exhaustive()
+    }
+}
+
+/// What tells one TLS from another, as a hash keyed anew in every process: keys are not kept for it.
+static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+impl Clients {
+    /// The client for this TLS, made if nobody has one; it lives as long as somebody does.
+    ///
+    /// # Errors
+    /// As for [`Client::new`].
+    pub fn client(&self, tls: Option<&Tls>) -> Result<Arc<Client>, tls::Error> {
+        let key = KEY.hash_one(tls);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = known.get(&key).and_then(Weak::upgrade) {
+            return Ok(client);
+        }
+        let client = Arc::new(Client::keeping(tls, TURNS_MAX)?);
+        known.retain(|_, client| client.strong_count() > 0);
+        known.insert(key, Arc::downgrade(&client));
+        Ok(client)
     }
 }
 
@@ -63,7 +100,7 @@ impl Client {
     /// # Errors
     /// When a certificate or key cannot be read.
     pub fn new(tls: Option<&Tls>) -> Result<Self, tls::Error> {
-        Client::named(tls, None)
+        Client::built(tls, None, 1)
     }
 
     /// The same, for servers whose certificates have this name and not the one they are asked by.
@@ -71,6 +108,15 @@ impl Client {
     /// # Errors
     /// When a certificate or key cannot be read; a name that none can have is passed over, and fits none.
     pub fn named(tls: Option<&Tls>, name: Option<&str>) -> Result<Self, tls::Error> {
+        Client::built(tls, name, 1)
+    }
+
+    /// The same as [`Client::new`], with so many connections kept for each server.
+    fn keeping(tls: Option<&Tls>, connections: usize) -> Result<Self, tls::Error> {
+        Client::built(tls, None, connections)
+    }
+
+    fn built(tls: Option<&Tls>, name: Option<&str>, connections: usize) -> Result<Self, tls::Error> {
         // Without TLS nobody need be trusted: `ask_whole` lets no https URL come as far as this.
         let unused = Tls { insecure: true, ..Tls::default() };
         let config = ClientConfig::clone(&*tls::client_config(tls.unwrap_or(&unused))?);
@@ -87,7 +133,7 @@ impl Client {
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(1)
+            .pool_max_idle_per_host(connections)
             .build(connector);
         Ok(Client { pool, secure: tls.is_some() })
     }

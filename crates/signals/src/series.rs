@@ -45,9 +45,12 @@ impl Kept {
     #[must_use]
     pub fn series(self: &Arc<Self>, target: &Arc<str>, queries: &[&Compiled]) -> Series {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = queries.iter().flat_map(|query| query.names().iter().cloned()).collect();
-        named.insert(Arc::clone(target), names);
-        self.want(&named);
+        let names: Vec<String> = queries.iter().flat_map(|query| query.names().iter().cloned()).collect();
+        // Most targets name the same at each reading, and many name nothing.
+        if named.get(target).map(Vec::as_slice).unwrap_or_default() != names {
+            named.insert(Arc::clone(target), names);
+            self.want(&named);
+        }
         keep_back(&self.store, queries);
         Series {
             target: Some(Arc::clone(target)),

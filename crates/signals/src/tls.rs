@@ -74,7 +74,7 @@ pub enum Error {
 }
 
 /// What a trigger says about TLS. Empty texts count as none.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Tls {
     /// The authorities to trust instead of the machine's, in PEM.
     pub ca_pem: Option<String>,

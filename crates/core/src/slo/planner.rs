@@ -28,9 +28,9 @@ impl Default for Objective {
 
 /// Requests over which mean lengths are taken.
 const LENGTHS_KEPT: f64 = 1_000.0;
-/// How long what engines wrote is remembered, and how many requests make a mean of it.
-const WRITTEN_S: f64 = 300.0;
-const WRITTEN_FIRST: f64 = 20.0;
+/// How long what engines did is remembered, and how many requests make a mean of it.
+const DONE_S: f64 = 300.0;
+const DONE_FIRST: f64 = 20.0;
 /// Tokens of an answer before one was seen.
 const OUTPUT_FIRST: f64 = 200.0;
 
@@ -68,8 +68,11 @@ pub struct Planner {
     idle: Idle,
     prompt: Mean,
     output: Mean,
-    /// Only while all engines that serve are heard: a part of them would seem to write little.
+    /// Tokens written for each request that left the queue. Of this and the next only what was seen while all engines
+    /// that serve are heard: a part of them would seem to do little.
     written: Ratio,
+    /// Tokens computed for each token of such a request's prompt: the rest was in a cache.
+    computed: Ratio,
     arrivals_per_s: f64,
     running: u32,
     waiting: u32,
@@ -105,23 +108,24 @@ impl Mean {
     }
 }
 
-/// Tokens written for each request that left the queue, over the last minutes. Answers that ended tell it late, and wrong while
-/// load grows (the short ones end first) or falls.
+/// What engines did for what left the queue, over the last minutes. Answers that ended tell their length late, and wrong
+/// while load grows (the short ones end first) or falls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Ratio {
-    tokens: f64,
-    requests: f64,
+    done: f64,
+    left: f64,
 }
 
 impl Ratio {
-    fn add(&mut self, tokens: f64, requests: f64, over: Span) {
-        let keep = libm::exp(-over.as_secs_f64() / WRITTEN_S);
-        self.tokens = self.tokens * keep + tokens;
-        self.requests = (self.requests * keep + requests).max(0.0);
+    fn add(&mut self, done: f64, left: f64, over: Span) {
+        let keep = libm::exp(-over.as_secs_f64() / DONE_S);
+        self.done = self.done * keep + done;
+        self.left = (self.left * keep + left).max(0.0);
     }
 
-    fn mean(&self) -> Option<f64> {
-        (self.requests >= WRITTEN_FIRST).then(|| self.tokens / self.requests)
+    /// `None` before so much left the queue.
+    fn mean(&self, least: f64) -> Option<f64> {
+        (self.left >= least).then(|| self.done / self.left)
     }
 }
 
@@ -158,7 +162,10 @@ impl Planner {
         let queued = f64::from(load.waiting) - f64::from(self.waiting);
         (self.running, self.waiting) = (load.engines.running, load.waiting);
         if load.engines.reporting > 0 && load.engines.reporting >= self.ready {
-            self.written.add(load.engines.decode_tokens as f64, f64::from(load.arrived) - queued, load.over);
+            let left = f64::from(load.arrived) - queued;
+            self.written.add(load.engines.decode_tokens as f64, left, load.over);
+            let read = left * self.prompt.or(0.0);
+            self.computed.add(load.engines.prefill_tokens as f64, read, load.over);
         }
         self.arrivals_per_s = load.per_s(f64::from(load.arrived));
         if load.first_tokens > 0 {
@@ -177,7 +184,7 @@ impl Planner {
         let done_s = cost.prefill_s * load.engines.prefill_tokens as f64
             + cost.output_s(batch) * load.engines.decode_tokens as f64;
         self.capacity.learn(load, Some(done_s));
-        let rate = cost.prefill_s * load.per_s(load.prompt_tokens as f64)
+        let rate = cost.prefill_s * self.uncached() * load.per_s(load.prompt_tokens as f64)
             + cost.output_s(batch) * output * self.arrivals_per_s;
         self.work.observe(now, load.over.as_secs_f64(), rate, self.horizon(), self.within());
     }
@@ -186,8 +193,14 @@ impl Planner {
         self.cover.unwrap_or(WITHIN_FIRST)
     }
 
+    /// Share of a prompt that is computed, the rest being in a cache; on the dear side by a tenth, which its noise is.
+    fn uncached(&self) -> f64 {
+        let share = self.computed.mean(DONE_FIRST * self.prompt.or(0.0).max(1.0));
+        share.map_or(1.0, |share| (share * 1.1).min(1.0))
+    }
+
     fn lengths(&self) -> (f64, f64) {
-        (self.prompt.or(0.0), self.written.mean().unwrap_or(self.output.or(OUTPUT_FIRST)))
+        (self.prompt.or(0.0), self.written.mean(DONE_FIRST).unwrap_or(self.output.or(OUTPUT_FIRST)))
     }
 
     fn within(&self) -> f64 {
@@ -225,7 +238,7 @@ impl Planner {
         }
         let Some(cost) = plan.cost else { return plan };
         plan.batch = self.capacity.batch(&cost, lengths.0, lengths.1, objective);
-        plan.request_s = cost.request_s(lengths.0, lengths.1, plan.batch);
+        plan.request_s = cost.request_s(lengths.0 * self.uncached(), lengths.1, plan.batch);
         let drain_s = horizon.max(DRAIN_LEAST).as_secs_f64();
         plan.backlog = f64::from(self.waiting) * plan.request_s / drain_s;
         plan.need = need(&plan.expected, plan.backlog, plan.yields);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tidegate_core::scale::decision::Status;
 use tidegate_core::scale::{Action, Decision, Event, Fleet, Reading};
 use tidegate_signals::Context;
+use tokio::time::Instant;
 
 use super::entry::ECHO;
 use super::{Entry, Error, Mind, Operator, Weight, own};
@@ -15,7 +16,7 @@ use crate::status::notes;
 use crate::write::{self, Note, Patch, Scale, Sent, Write};
 
 /// KEDA's finalizer: with the same one either operator can let an object go.
-pub(super) const FINALIZER: &str = "finalizer.keda.sh";
+pub(crate) const FINALIZER: &str = "finalizer.keda.sh";
 
 impl Operator {
     /// Asks every target's sources; who is still being asked is decided on what there is.
@@ -51,6 +52,7 @@ impl Operator {
             for key in keys {
                 self.ask(&key)?;
             }
+            self.patience = Some(Instant::now() + super::GRACE);
             self.remember(false);
         }
         self.show();
@@ -68,46 +70,73 @@ impl Operator {
         self.tell_work(key)?;
         self.tell_per_pod(key)?;
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
-        if entry.asked {
-            return self.decide(key);
-        }
         let Some(sources) = entry.sources.clone() else { return Ok(()) };
         entry.asked = true;
-        let mut own = own::readings(entry, &sources, &self.index, &self.scrapes);
+        let known = own::readings(entry, &sources, &self.index, &self.scrapes);
         let (questions, client) = (entry.aggregated.due(now), self.connection.client.clone());
-        let aggregated = entry.aggregated.clone();
         let (demand, lost) = self.at_gateways(key, &sources);
-        own.extend(lost);
+        let Some(entry) = self.entries.get(key) else { return Ok(()) };
         let context = Context { unix_s: now.as_micros().div_euclid(1_000_000), demand };
-        let (key, out) = (key.clone(), self.said.clone());
-        self.tasks.spawn(async move {
-            let mut readings = sources.read(now, &context).await;
-            readings.retain(|(name, _)| !aggregated.has(name));
-            readings.extend(crate::aggregated::read(&client, &questions).await);
-            readings.retain(|(name, _)| own.iter().all(|(own, _)| own != name));
-            readings.extend(own);
-            // The loop has ended when nobody takes it.
-            let _ = out.send((key, readings)).await;
-        });
-        Ok(())
+        let (mut readings, asked) = sources.begin(now, &context, &self.rounds, key);
+        readings.retain(|(name, _)| !entry.aggregated.has(name));
+        readings.retain(|(name, _)| known.iter().chain(&lost).all(|(own, _)| own != name));
+        readings.extend(known);
+        readings.extend(lost);
+        let awaited = asked || !questions.is_empty();
+        if !questions.is_empty() {
+            let (key, out) = (key.clone(), self.said.clone());
+            self.tasks.spawn(async move {
+                let readings = crate::aggregated::read(&client, &questions).await;
+                // The loop has ended when nobody takes it.
+                let _ = out.send((key, readings)).await;
+            });
+        }
+        self.take_readings(key, readings)?;
+        if awaited { Ok(()) } else { self.answered(key) }
     }
 
-    /// A target's sources have answered.
-    pub(super) fn readings(&mut self, key: &Key, readings: Vec<(Arc<str>, Reading)>) -> Result<(), Error> {
+    /// A target's sources have answered, or it has waited for them as long as it may.
+    pub(super) fn answered(&mut self, key: &Key) -> Result<(), Error> {
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
-        entry.asked = false;
+        let Some(sources) = entry.sources.clone() else { return Ok(()) };
+        let in_time = std::mem::take(&mut entry.asked);
+        let answers = sources.answers();
+        let nothing = answers.is_empty();
+        self.take_readings(key, answers)?;
+        if in_time {
+            self.watch_signals(key);
+        }
+        // What comes late is decided on as soon as it is there; not for a ScaledJob, whose new Jobs have not taken
+        // their work yet.
+        if in_time || (!nothing && key.asks != Asks::ScaledJob) { self.decide(key) } else { Ok(()) }
+    }
+
+    /// Those that wait for answers have waited long enough: they are decided on what there is.
+    pub(super) fn waited(&mut self) -> Result<(), Error> {
+        let waiting = self.entries.values().filter(|entry| entry.asked);
+        let keys: Vec<Key> = waiting.map(|entry| entry.key.clone()).collect();
+        keys.iter().try_for_each(|key| self.answered(key))
+    }
+
+    /// What was read of a target's signals.
+    pub(super) fn take_readings(
+        &mut self,
+        key: &Key,
+        readings: Vec<(Arc<str>, Reading)>,
+    ) -> Result<(), Error> {
         for (signal, reading) in readings {
             if !reading.is_finite() {
                 continue;
             }
-            if let Some(entry) = self.entries.get_mut(key) {
-                entry.readings.insert(Arc::clone(&signal), reading.clone());
+            let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+            match entry.readings.get_mut(&signal) {
+                Some(known) => known.clone_from(&reading),
+                None => drop(entry.readings.insert(Arc::clone(&signal), reading.clone())),
             }
             let actions = self.step(key, &Event::Reading { signal, reading })?;
             self.act(key, actions)?;
         }
-        self.watch_signals(key);
-        self.decide(key)
+        Ok(())
     }
 
     pub(super) fn decide(&mut self, key: &Key) -> Result<(), Error> {

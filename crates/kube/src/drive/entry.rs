@@ -86,8 +86,8 @@ pub struct Entry {
     pub(super) ended: Option<Time>,
     /// The count that was written last, and until when watches may not know.
     pub(super) echo: Option<(u32, Time)>,
-    /// The status that was asked for last, so that it is not asked for twice.
-    pub(super) status: Option<serde_json::Value>,
+    /// The status that was asked for last, in short, so that it is not asked for twice.
+    pub(super) status: Option<u64>,
     /// When it is to be ticked, for a ScaledJob.
     pub(super) due: Time,
     /// The pods whose starts are counted.

@@ -35,9 +35,9 @@ use tidegate_core::time::Time;
 use tidegate_decide::{Control, Recorder};
 use tidegate_manifest::formula::ExprLang;
 use tidegate_signals::sources::Cluster;
-use tidegate_signals::{Asker, Clock, Kept, Pushed, Queries};
+use tidegate_signals::{Asker, Clock, Kept, Pushed, Queries, Rounds};
 use tokio::sync::{mpsc, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -54,17 +54,21 @@ use crate::object::Scope;
 use crate::persist::{self, Remembered};
 use crate::watch::{NEWS_MAX, News, Sight, Watches};
 use crate::write::{self, Gate, Hold, Permit, Queue, Write};
+pub(crate) use act::FINALIZER;
 pub use entry::{Entry, Started};
 pub use leaving::Leave;
 
 /// How often everything is decided, whatever happens in between.
 const TICK: Duration = Duration::from_secs(1);
 
+/// After a tick, who still waits for answers is decided on what there is.
+const GRACE: Duration = tidegate_signals::asker::GRACE;
+
 /// News taken at once before anything else is looked at.
 const NEWS_AT_ONCE: usize = 512;
 
-/// Readings and outcomes on their way to the loop: each target has at most one reading under way, and no
-/// more than 16 writes are; who sends waits.
+/// Readings of metrics adapters and outcomes on their way to the loop: each target has at most one reading
+/// under way, and no more than 16 writes are; who sends waits.
 const ANSWERS_MAX: usize = 4096;
 
 /// How the operator is run.
@@ -154,7 +158,7 @@ pub enum Error {
     Journal(#[from] io::Error),
 }
 
-/// What a target's sources said.
+/// What metrics adapters said for a target.
 type Said = (Key, Vec<(Arc<str>, Reading)>);
 
 /// What became of a write: the write, how often it had failed before, and the outcome.
@@ -168,6 +172,10 @@ pub(crate) struct Operator {
     shard: String,
     clock: Clock,
     asker: Asker,
+    /// Whose questions are answered.
+    rounds: Rounds<Key>,
+    /// Until when answers are waited for, if somebody waits.
+    patience: Option<Instant>,
     /// Nobody pushes to an operator; who asks for what is pushed reads that nothing was.
     pushed: Pushed,
     audience: Box<dyn Audience>,
@@ -245,8 +253,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let permit = if connection.read_only { Permit::Never } else { Permit::Lease(hold.clone()) };
     let gate = Arc::new(Gate::new(connection.client.clone(), permit, clock.clone(), me.clone()));
     let watches = Watches::start(connection.client.clone(), sight.clone(), news_out);
-    let tasks = TaskTracker::new();
-    let ended = CancellationToken::new();
+    let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
     let election = (!connection.read_only).then(|| {
         let which = Which { namespace: namespace.clone(), name: format!("tidegate-{shard}"), me };
         let client = connection.client.clone();
@@ -254,6 +261,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     });
     let operator = Operator {
         asker: Asker::new(clock.clone()),
+        rounds: Rounds::default(),
+        patience: None,
         pushed: Pushed::new(clock.clone()),
         gateways: demand::Gateways::new(gateways),
         control: Control::new(Arc::new(ExprLang)),
@@ -339,6 +348,14 @@ async fn reckon(
     }
 }
 
+/// Waits until then; for ever where there is no then.
+async fn patient(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
 struct Inboxes {
     news: mpsc::Receiver<News>,
     said: mpsc::Receiver<Said>,
@@ -362,11 +379,20 @@ impl Operator {
                 Some((write, failures, outcome)) = inboxes.outcomes.recv() => {
                     self.landed(write, failures, outcome)?;
                 }
-                Some((key, readings)) = inboxes.said.recv() => self.readings(&key, readings)?,
+                Ok(()) = self.standing.changed() => self.stand(),
+                // A request that waits goes before numbers that come each second.
                 Some(report) = self.gateways.next() => self.hear(report)?,
+                keys = self.rounds.over() => keys.iter().try_for_each(|key| self.answered(key))?,
+                () = patient(self.patience) => {
+                    self.patience = None;
+                    self.waited()?;
+                }
+                Some((key, readings)) = inboxes.said.recv() => {
+                    self.take_readings(&key, readings)?;
+                    self.decide(&key)?;
+                }
                 Some(used) = inboxes.used.recv() => self.used(used)?,
                 Some(remembered) = inboxes.recalled.recv() => self.recall(remembered)?,
-                Ok(()) = self.standing.changed() => self.stand(),
                 count = inboxes.news.recv_many(&mut news, NEWS_AT_ONCE) => {
                     if count > 0 {
                         self.see(news.drain(..))?;

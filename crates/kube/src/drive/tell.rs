@@ -47,10 +47,12 @@ impl Operator {
             entry.status = None;
             return;
         };
-        if entry.status.as_ref() == Some(&json) {
+        let mut hasher = DefaultHasher::new();
+        json.to_string().hash(&mut hasher);
+        let short = hasher.finish();
+        if entry.status.replace(short) == Some(short) {
             return;
         }
-        entry.status = Some(json.clone());
         let patch = Patch { id: object.id.clone(), subresource: Some("status"), json };
         self.queue.push(Write::Patch(patch), now);
     }

@@ -7,6 +7,7 @@
 //! - [`pods`]: the pods of a workload, why they wait, how long their starts took;
 //! - [`target`]: a ScaledObject with everything it refers to, as the manifest crate reads it.
 
+mod labels;
 pub mod pending;
 pub mod pods;
 pub mod selector;
@@ -14,11 +15,12 @@ pub mod target;
 pub mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::object::{Change, Id, Kind, Object, Scope};
+use labels::Looking;
 use pods::{Facts, Pods};
+use selector::Selector;
 use target::Key;
 use workload::Workload;
 
@@ -56,6 +58,10 @@ pub struct Index {
     texts: BTreeMap<Id, Arc<Object>>,
     workloads: BTreeMap<Id, Workload>,
     pods: Pods,
+    /// Workloads by the pods they look for.
+    looking: Looking,
+    /// HorizontalPodAutoscalers by the name of what they scale.
+    scalers: BTreeMap<(Arc<str>, Arc<str>), BTreeSet<Id>>,
     /// Which targets look at an object, there or not.
     users: BTreeMap<Id, BTreeSet<Key>>,
     /// What each target looks at.
@@ -151,8 +157,11 @@ impl Index {
 
     /// The pods a workload's selector chooses.
     pub fn pods_of<'a>(&'a self, id: &'a Id) -> impl Iterator<Item = (&'a Id, &'a Facts)> {
-        let selector = self.workloads.get(id).and_then(|workload| workload.selector.as_ref());
-        self.pods.chosen(&id.namespace, selector)
+        self.pods.chosen(&id.namespace, self.selector(id))
+    }
+
+    fn selector(&self, workload: &Id) -> Option<&Selector> {
+        self.workloads.get(workload).and_then(|workload| workload.selector.as_ref())
     }
 
     /// All pods of a namespace.
@@ -202,6 +211,35 @@ impl Index {
         for id in gone {
             self.texts.remove(&id);
             self.workloads.remove(&id);
+            self.looking.remove(&id);
+        }
+    }
+
+    /// The HorizontalPodAutoscalers that name a workload; of its kind or of another.
+    pub fn autoscalers_of<'a>(&'a self, workload: &Id) -> impl Iterator<Item = &'a Arc<Object>> {
+        let named = self.scalers.get(&(Arc::clone(&workload.namespace), Arc::clone(&workload.name)));
+        named.into_iter().flatten().filter_map(|id| self.texts.get(id))
+    }
+
+    /// Keeps in mind what an HorizontalPodAutoscaler scaled, and scales.
+    fn names(&mut self, id: &Id, old: Option<&Object>, new: Option<&Object>) {
+        if id.kind != Kind::HorizontalPodAutoscaler {
+            return;
+        }
+        let place = |object: &Object| {
+            let target = target::scaled(object)?;
+            Some((target.namespace, target.name))
+        };
+        if let Some(place) = old.and_then(place)
+            && let Some(ids) = self.scalers.get_mut(&place)
+        {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.scalers.remove(&place);
+            }
+        }
+        if let Some(place) = new.and_then(place) {
+            self.scalers.entry(place).or_default().insert(id.clone());
         }
     }
 
@@ -229,6 +267,14 @@ impl Index {
                 if !self.workloads.contains_key(&id) && !self.room() {
                     return Touched::default();
                 }
+                match &new.selector {
+                    Some(selector) if self.selector(&id) == Some(selector) => {}
+                    Some(selector) => {
+                        self.pods.want(selector);
+                        self.looking.put(&id, selector);
+                    }
+                    None => self.looking.remove(&id),
+                }
                 let old = self.workloads.insert(id.clone(), new);
                 self.workload_changed(&id, old.as_ref())
             }
@@ -245,13 +291,14 @@ impl Index {
                 }
                 let object = Arc::new(object);
                 let old = self.texts.insert(id.clone(), Arc::clone(&object));
-                if old.is_some_and(|old| target::same(&old, &object)) {
+                self.names(&id, old.as_deref(), Some(&object));
+                if old.as_ref().is_some_and(|old| target::same(old, &object)) {
                     return Touched::default();
                 }
                 if id.kind == Kind::Job {
                     return counted(owner_of_job(&object));
                 }
-                self.text_changed(&id)
+                self.text_changed(&id, old.as_deref())
             }
         }
     }
@@ -259,7 +306,10 @@ impl Index {
     fn remove(&mut self, id: &Id) -> Touched {
         match &id.kind {
             Kind::Workload(_) => match self.workloads.remove(id) {
-                Some(old) => self.workload_changed(id, Some(&old)),
+                Some(old) => {
+                    self.looking.remove(id);
+                    self.workload_changed(id, Some(&old))
+                }
                 None => Touched::default(),
             },
             Kind::Pod => {
@@ -269,7 +319,10 @@ impl Index {
             _ => match self.texts.remove(id) {
                 None => Touched::default(),
                 Some(job) if id.kind == Kind::Job => counted(owner_of_job(&job)),
-                Some(_) => self.text_changed(id),
+                Some(old) => {
+                    self.names(id, Some(&old), None);
+                    self.text_changed(id, Some(&old))
+                }
             },
         }
     }
@@ -289,16 +342,14 @@ impl Index {
         }
     }
 
-    fn text_changed(&self, id: &Id) -> Touched {
+    fn text_changed(&self, id: &Id, old: Option<&Object>) -> Touched {
         let mut read = self.users(id);
         read.extend(Key::of(id));
-        // An HPA of the same workload is somebody else who scales it, or has stopped to.
+        // Who else scales a workload has begun to, has turned to another, or is gone.
         if id.kind == Kind::HorizontalPodAutoscaler || id.kind == Kind::ScaledObject {
-            let namespace = self.uses.keys().filter(|key| key.namespace == id.namespace);
-            if let Some(target) = self.texts.get(id).and_then(|object| target::scaled(object)) {
+            let new = self.texts.get(id).and_then(|object| target::scaled(object));
+            for target in old.and_then(target::scaled).into_iter().chain(new) {
                 read.extend(self.users(&target));
-            } else {
-                read.extend(namespace.cloned());
             }
         }
         Touched { read, ..Touched::default() }
@@ -306,22 +357,12 @@ impl Index {
 
     fn owners_of_pod(&self, id: &Id, labels: &[BTreeMap<String, String>]) -> Touched {
         let mut counted = BTreeSet::new();
-        // The kinds of workloads in use are few; of each only those of the pod's namespace are looked at.
-        let mut from = Bound::Included(Id::new(Kind::Workload(workload::FIRST.clone()), "", ""));
-        while let Some((next, _)) = self.users.range((from, Bound::Unbounded)).next() {
-            let kind = next.kind.clone();
-            let start = Id { kind: kind.clone(), namespace: Arc::clone(&id.namespace), name: "".into() };
-            let here = self.users.range(start..);
-            for (workload, users) in
-                here.take_while(|(other, _)| other.kind == kind && other.namespace == id.namespace)
-            {
-                let selector = self.workloads.get(workload).and_then(|workload| workload.selector.as_ref());
-                if selector.is_some_and(|selector| labels.iter().any(|labels| selector.chooses(labels))) {
-                    counted.extend(users.iter().cloned());
+        for labels in labels {
+            for workload in self.looking.among(&id.namespace, labels) {
+                if self.selector(workload).is_some_and(|selector| selector.chooses(labels)) {
+                    counted.extend(self.users.get(workload).into_iter().flatten().cloned());
                 }
             }
-            // No namespace sorts after this one: names are letters, digits and dashes.
-            from = Bound::Excluded(Id { kind, namespace: "~".into(), name: "".into() });
         }
         if let Some(job) = labels.iter().find_map(|labels| labels.get(JOB_OF_POD)) {
             let job = self.texts.get(&Id::new(Kind::Job, &id.namespace, job));

@@ -10,9 +10,10 @@ use tidegate_core::time::{Span, Time};
 use tidegate_core::units::Milli;
 use tidegate_manifest::quantity;
 
+use super::labels::Labelled;
 use super::pending::{self, Cause};
 use super::selector::Selector;
-use crate::object::{Id, Object};
+use crate::object::{Id, Kind, Object};
 
 /// What is kept of a pod: some 600 bytes instead of the 10 KB it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -223,40 +224,63 @@ fn is_true(condition: &Value) -> bool {
 
 /// All pods.
 #[derive(Debug, Default)]
-pub(super) struct Pods(BTreeMap<Id, Facts>);
+pub(super) struct Pods {
+    all: BTreeMap<Id, Facts>,
+    labelled: Labelled,
+}
 
 impl Pods {
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     pub(super) fn contains(&self, id: &Id) -> bool {
-        self.0.contains_key(id)
+        self.all.contains_key(id)
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = &Id> {
-        self.0.keys()
+        self.all.keys()
+    }
+
+    /// Somebody looks for pods by this selector.
+    pub(super) fn want(&mut self, selector: &Selector) {
+        let new = self.labelled.want(selector);
+        if !new.is_empty() {
+            self.all.iter().for_each(|(id, facts)| self.labelled.put(id, &facts.labels, Some(&new)));
+        }
     }
 
     /// Takes a pod, and gives the labels it has and had; none where nothing that counts has changed.
     pub(super) fn put(&mut self, id: Id, mut facts: Facts) -> Vec<BTreeMap<String, String>> {
         let labels = facts.labels.clone();
         // Pods of one template have names side by side, and ask for the same.
-        let (before, after) = (self.0.range(..&id).next_back(), self.0.range(&id..).next());
+        let (before, after) = (self.all.range(..&id).next_back(), self.all.range(&id..).next());
         let same = [before, after].into_iter().flatten().find(|(_, other)| other.requests == facts.requests);
         if let Some((_, other)) = same {
             facts.requests = Arc::clone(&other.requests);
         }
-        match self.0.insert(id.clone(), facts) {
-            Some(old) if self.0.get(&id) == Some(&old) => Vec::new(),
+        let old = self.all.insert(id.clone(), facts);
+        if old.as_ref().is_some_and(|old| self.all.get(&id) == Some(old)) {
+            return Vec::new();
+        }
+        match old {
             Some(old) if old.labels == labels => vec![labels],
-            Some(old) => vec![old.labels, labels],
-            None => vec![labels],
+            Some(old) => {
+                self.labelled.remove(&id, &old.labels);
+                self.labelled.put(&id, &labels, None);
+                vec![old.labels, labels]
+            }
+            None => {
+                self.labelled.put(&id, &labels, None);
+                vec![labels]
+            }
         }
     }
 
     pub(super) fn remove(&mut self, id: &Id) -> Vec<BTreeMap<String, String>> {
-        self.0.remove(id).map(|facts| facts.labels).into_iter().collect()
+        let Some(facts) = self.all.remove(id) else { return Vec::new() };
+        self.labelled.remove(id, &facts.labels);
+        vec![facts.labels]
     }
 
     pub(super) fn chosen<'a>(
@@ -264,7 +288,14 @@ impl Pods {
         namespace: &'a Arc<str>,
         selector: Option<&'a Selector>,
     ) -> impl Iterator<Item = (&'a Id, &'a Facts)> {
-        let here = self.of_namespace(namespace);
+        let names = selector.and_then(|selector| self.labelled.among(namespace, selector));
+        // By name where some are named, else among all.
+        let all = names.is_none().then(|| self.of_namespace(namespace));
+        let named = names.into_iter().flatten().filter_map(move |name| {
+            let id = Id { kind: Kind::Pod, namespace: Arc::clone(namespace), name: Arc::clone(name) };
+            self.all.get_key_value(&id)
+        });
+        let here = all.into_iter().flatten().chain(named);
         here.filter(move |(_, facts)| selector.is_some_and(|selector| selector.chooses(&facts.labels)))
     }
 
@@ -272,7 +303,7 @@ impl Pods {
         &'a self,
         namespace: &'a Arc<str>,
     ) -> impl Iterator<Item = (&'a Id, &'a Facts)> {
-        let first = Id::new(crate::object::Kind::Pod, namespace, "");
-        self.0.range(first..).take_while(move |(id, _)| id.namespace == *namespace)
+        let first = Id::new(Kind::Pod, namespace, "");
+        self.all.range(first..).take_while(move |(id, _)| id.namespace == *namespace)
     }
 }

@@ -72,6 +72,17 @@ impl Selector {
         Selector(requirements)
     }
 
+    /// Labels with the one value that it asks of them: whatever it chooses has them all.
+    pub(super) fn exact(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|requirement| match requirement {
+            Requirement::In(key, values) => match values.as_slice() {
+                [value] => Some((key.as_str(), value.as_str())),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
     /// Whether it chooses something with these labels.
     #[must_use]
     pub fn chooses(&self, labels: &BTreeMap<String, String>) -> bool {

@@ -11,6 +11,7 @@ use tidegate_manifest::{Finding, Manifests, Severity, Source, Target, load, lowe
 
 use super::Index;
 use crate::adopt;
+use crate::drive::FINALIZER;
 use crate::object::{Gvk, Id, Kind, Object};
 
 /// What asks for replicas.
@@ -98,19 +99,49 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Whether an object says the same as before to those who read it as a manifest.
+/// Whether an object says the same as before to those who read it as a manifest. That it has got our claim is
+/// nothing to read it for: each of 10,000 would be read twice at a start. That it has lost it is.
 pub(super) fn same(old: &Object, new: &Object) -> bool {
-    let telling = |object: &Object| {
-        let metadata = |field: &str| object.json.pointer("/metadata")?.get(field).cloned();
-        let kept = ["annotations", "labels", "deletionTimestamp", "uid", "finalizers"].map(metadata);
-        let status = (object.id.kind == Kind::Job).then(|| object.json.get("status").cloned()).flatten();
-        (kept, status)
-    };
-    let body = |object: &Object, field: &str| object.json.get(field).cloned();
-    telling(old) == telling(new)
-        && ["spec", "data", "stringData", "endpoints", "ports"]
-            .iter()
-            .all(|field| body(old, field) == body(new, field))
+    let metadata = |object: &Object, field: &str| object.json.pointer("/metadata")?.get(field).cloned();
+    let status = |object: &Object| object.json.get("status").cloned();
+    let told = ["spec", "data", "stringData", "endpoints", "ports"];
+    let (before, after) = (Claim::of(old), Claim::of(new));
+    ["annotations", "deletionTimestamp", "uid"]
+        .iter()
+        .all(|field| metadata(old, field) == metadata(new, field))
+        && told.iter().all(|field| old.json.get(field) == new.json.get(field))
+        && (old.id.kind != Kind::Job || status(old) == status(new))
+        && (before.others == after.others)
+        && (after.finalizer || !before.finalizer)
+        && (after.label || !before.label)
+}
+
+/// What we put on an object, and the finalizers and labels beside it.
+struct Claim<'a> {
+    finalizer: bool,
+    label: bool,
+    others: (Vec<&'a Value>, Vec<(&'a String, &'a Value)>),
+}
+
+impl Claim<'_> {
+    fn of(object: &Object) -> Claim<'_> {
+        let asks = Key::of(&object.id).is_some();
+        let finalizers = object.json.pointer("/metadata/finalizers").and_then(Value::as_array);
+        let labels = object.json.pointer("/metadata/labels").and_then(Value::as_object);
+        let ours = |finalizer: &&Value| asks && finalizer.as_str() == Some(FINALIZER);
+        let our_label = |label: &(&String, &Value)| {
+            asks && matches!(label.0.as_str(), "scaledobject.keda.sh/name" | "scaledjob.keda.sh/name")
+        };
+        let (finalizers, labels) = (finalizers.into_iter().flatten(), labels.into_iter().flatten());
+        Claim {
+            finalizer: finalizers.clone().any(|one| ours(&one)),
+            label: labels.clone().any(|label| our_label(&label)),
+            others: (
+                finalizers.filter(|one| !ours(one)).collect(),
+                labels.filter(|one| !our_label(one)).collect(),
+            ),
+        }
+    }
 }
 
 /// What an object scales.

@@ -1,6 +1,6 @@
 //! Something with `/scale`: how many replicas it has, and who wrote that number.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidegate_core::scale::Fleet;
@@ -8,10 +8,7 @@ use tidegate_manifest::serving::Page;
 
 use super::pending::{self, Cause};
 use super::selector::Selector;
-use crate::object::{Gvk, Id, Object};
-
-/// Sorts before every other group, version and kind.
-pub(super) static FIRST: LazyLock<Gvk> = LazyLock::new(|| Gvk::of(Some("/"), Some("")));
+use crate::object::{Id, Object};
 
 /// A workload, as far as scaling looks at it.
 #[derive(Clone, Debug, PartialEq)]

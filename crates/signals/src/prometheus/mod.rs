@@ -6,6 +6,7 @@
 mod answer;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -22,7 +23,7 @@ pub use answer::{Refused, read};
 
 use crate::find::{self, secret};
 use crate::http as errors;
-use crate::https::Client;
+use crate::https::{Client, Clients};
 use crate::remote::{Question, Remote};
 use crate::tls::{self, Tls};
 
@@ -85,7 +86,7 @@ pub enum Error {
 /// A query to be asked again and again.
 pub struct Prometheus {
     question: Question,
-    client: Client,
+    client: Arc<Client>,
     /// All of the URL but the time.
     url: String,
     headers: HeaderMap,
@@ -107,6 +108,18 @@ impl Prometheus {
     /// # Errors
     /// When a value is not at hand, or address, headers or TLS are no good.
     pub fn new(of: &trigger::Prometheus, value: impl Fn(&Origin) -> Option<String>) -> Result<Self, Error> {
+        Prometheus::sharing(&Clients::default(), of, value)
+    }
+
+    /// The same with the connections of others who trust the same: 10,000 queries need no 10,000 connections.
+    ///
+    /// # Errors
+    /// As for [`Prometheus::new`].
+    pub fn sharing(
+        clients: &Clients,
+        of: &trigger::Prometheus,
+        value: impl Fn(&Origin) -> Option<String>,
+    ) -> Result<Self, Error> {
         if of.aws_region.is_some() {
             return Err(Error::Aws);
         }
@@ -129,7 +142,7 @@ impl Prometheus {
         let question = question(of, &base, &headers, secure.then_some(&tls));
         Ok(Prometheus {
             question,
-            client: Client::new(secure.then_some(&tls))?,
+            client: clients.client(secure.then_some(&tls))?,
             url: url(&base, of),
             headers,
             query: of.query.clone(),

@@ -13,6 +13,7 @@ use tidegate_metrics::eval::compile;
 use super::{Queries, Shared, Source};
 #[cfg(feature = "external")]
 use crate::external::{ExternalScaler, Object};
+use crate::https::Clients;
 #[cfg(feature = "kafka")]
 use crate::kafka::KafkaLag;
 use crate::metrics_api::MetricsApi;
@@ -78,7 +79,7 @@ impl<'a> Maker<'a> {
                     Ok(query) => Source::Embedded(Box::new(query)),
                     Err(why) => unsupported(why.to_string()),
                 },
-                Queries::Remote => self.remote(Prometheus::new(prometheus, value)),
+                Queries::Remote => self.remote(Prometheus::sharing(self.clients(), prometheus, value)),
             },
             trigger::Source::External(external) => match (external.pushed(), external.gateway()) {
                 (Some(signal), _) => {
@@ -143,6 +144,10 @@ impl<'a> Maker<'a> {
             Ok(follower) => Source::Remote(follower),
             Err(why) => unsupported(why.to_string()),
         }
+    }
+
+    fn clients(&self) -> &Clients {
+        self.shared.asker.clients()
     }
 
     fn queries(&self) -> Queries {

@@ -34,6 +34,7 @@ use crate::metrics_api::Endpoints;
 use crate::per_pod;
 use crate::process::Usage;
 use crate::pushed::Pushed;
+use crate::rounds::Rounds;
 use crate::series::{Kept, Series, error};
 
 /// What reads a signal.
@@ -270,11 +271,51 @@ impl Sources {
         join_all(each).await.into_iter().flatten().collect()
     }
 
+    /// Asks every server that is due, and says what needs none. Whether answers are awaited: `rounds` tells
+    /// when all are there, and [`Sources::answers`] has them then. What the driver does not give in `context`
+    /// is left out.
+    pub fn begin<K: Clone + Send + Sync + 'static>(
+        &self,
+        now: Time,
+        context: &Context,
+        rounds: &Rounds<K>,
+        key: &K,
+    ) -> (Vec<(Arc<str>, Reading)>, bool) {
+        let mut round = None;
+        let mut readings = Vec::new();
+        for (name, source) in &self.sources {
+            if let Source::Remote(follower) = source {
+                let round = &*round.get_or_insert_with(|| rounds.round(key.clone()));
+                follower.begin(now, || round.one_more());
+            } else if let Some(reading) = self.known(source, now, context) {
+                readings.push((Arc::clone(name), reading));
+            }
+        }
+        (readings, round.is_some_and(|round| round.begun()))
+    }
+
+    /// What servers have said since this was asked last, and that they say nothing.
+    #[must_use]
+    pub fn answers(&self) -> Vec<(Arc<str>, Reading)> {
+        let each = self.sources.iter().filter_map(|(name, source)| match source {
+            Source::Remote(follower) => Some((Arc::clone(name), follower.says()?)),
+            _ => None,
+        });
+        each.collect()
+    }
+
     async fn reading(&self, source: &Source, now: Time, context: &Context) -> Option<Reading> {
+        match source {
+            Source::Remote(follower) => follower.reading(now).await,
+            _ => self.known(source, now, context),
+        }
+    }
+
+    /// What is known without asking anybody.
+    fn known(&self, source: &Source, now: Time, context: &Context) -> Option<Reading> {
         let value = |value: f64| Reading::Value { value, active: None };
         Some(match source {
             Source::Cron(cron) => value(f64::from(cron.value_at(context.unix_s))),
-            Source::Remote(follower) => follower.reading(now).await?,
             Source::Embedded(query) => match &self.series {
                 Some(series) => series.ask(query, now),
                 None => Reading::Absent,
@@ -288,7 +329,7 @@ impl Sources {
                 }
             }
             // The driver hands these in when it has looked.
-            Source::Usage { .. } | Source::Pods(_) | Source::PerPod(_) => return None,
+            Source::Remote(_) | Source::Usage { .. } | Source::Pods(_) | Source::PerPod(_) => return None,
             Source::Unsupported { why } => Reading::Error(Arc::clone(why)),
         })
     }
