@@ -24,6 +24,13 @@ pub const CHANGES_SHOWN: usize = 20;
 /// for models several times over. Beyond it decisions of unknown targets are dropped.
 const UNPUBLISHED_MAX: usize = 1024;
 
+/// Targets without a place on the pages of which it can still be told why: the latest decision and the last change, 2 KB
+/// a target, 40 MB at this many.
+const HIDDEN_MAX: usize = 20_000;
+
+/// How long a hidden target is remembered that decides no more: three polls of a ScaledJob at the longest usual interval.
+const HIDDEN_S: f64 = 900.0;
+
 type Extra = Box<dyn Fn(&mut String) + Send + Sync>;
 
 /// A [`Source`] that remembers what it is told. Any thread may tell it; readers never wait long.
@@ -37,6 +44,14 @@ pub struct Board {
 struct Known {
     fleet: Arc<Fleet>,
     targets: BTreeMap<String, Memory>,
+    /// Those without a place in a fleet that says it hides some.
+    hidden: BTreeMap<String, Hidden>,
+}
+
+/// What is remembered of a target that no page shows.
+struct Hidden {
+    latest: Made,
+    change: Option<Made>,
 }
 
 #[derive(Default)]
@@ -71,6 +86,10 @@ impl Board {
     /// lists are cut at their limits, and targets that are no longer there are forgotten.
     pub fn publish(&self, mut fleet: Fleet) {
         let mut known = self.known();
+        if fleet.hidden == 0 {
+            known.hidden.clear();
+        }
+        known.hidden.retain(|_, hidden| fleet.at_unix_s - hidden.latest.at_unix_s < HIDDEN_S);
         fleet.targets.sort_by(|a, b| a.name.cmp(&b.name));
         known
             .targets
@@ -91,10 +110,13 @@ impl Board {
         let changed = from != decision.replicas;
         let mut known = self.known();
         let name = &*decision.target;
-        if !known.targets.contains_key(name) && known.targets.len() >= UNPUBLISHED_MAX {
+        let made = Made { at_unix_s, from, decision: decision.clone() };
+        if !known.targets.contains_key(name)
+            && (known.fleet.hidden > 0 || known.targets.len() >= UNPUBLISHED_MAX)
+        {
+            known.hide(name, made, changed);
             return;
         }
-        let made = Made { at_unix_s, from, decision: decision.clone() };
         let memory = known.targets.entry(name.to_owned()).or_default();
         if changed {
             if memory.changes.len() == CHANGES_MAX {
@@ -105,7 +127,7 @@ impl Board {
         memory.latest = Some(made);
         if changed {
             // The change is on the screen at once, not with the next second.
-            let Known { fleet, targets } = &mut *known;
+            let Known { fleet, targets, .. } = &mut *known;
             if let Some(memory) = targets.get(name)
                 && let Some(target) = Arc::make_mut(fleet).targets.iter_mut().find(|one| one.name == name)
             {
@@ -131,6 +153,30 @@ impl Board {
 
     fn tell(&self) {
         self.version.send_modify(|version| *version += 1);
+    }
+}
+
+impl Known {
+    fn hide(&mut self, name: &str, made: Made, changed: bool) {
+        if !self.hidden.contains_key(name) && self.hidden.len() >= HIDDEN_MAX {
+            return;
+        }
+        let before = self.hidden.remove(name).and_then(|hidden| hidden.change);
+        let change = if changed { Some(made.clone()) } else { before };
+        self.hidden.insert(name.to_owned(), Hidden { latest: made, change });
+    }
+}
+
+impl Hidden {
+    /// The decision in force at a time, and the change that brought its count, as far as they are remembered.
+    fn at(&self, at_unix_s: Option<f64>) -> Option<(&Made, Option<&Made>)> {
+        let change = self.change.as_ref();
+        match at_unix_s {
+            Some(at) if at < self.latest.at_unix_s => {
+                change.filter(|made| made.at_unix_s <= at).map(|made| (made, Some(made)))
+            }
+            _ => Some((&self.latest, change)),
+        }
     }
 }
 
@@ -196,6 +242,12 @@ impl Source for Board {
 
     fn why(&self, target: &str, at_unix_s: Option<f64>) -> Result<Why, why::Error> {
         let known = self.known();
+        if let Some(hidden) = known.hidden.get(target) {
+            let target = target.to_owned();
+            let (made, changed) = hidden.at(at_unix_s).ok_or(why::Error::Forgotten { target })?;
+            let at = at_unix_s.unwrap_or(known.fleet.at_unix_s.max(made.at_unix_s));
+            return Ok(why::explain(made, changed, at, "memory"));
+        }
         let Some(memory) = known.targets.get(target) else {
             let names: Vec<&str> = known.targets.keys().map(String::as_str).collect();
             let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };

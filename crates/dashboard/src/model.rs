@@ -19,8 +19,10 @@ pub struct Fleet {
     pub gateway_addr: Option<String>,
     /// The ledger of devices, in order of index.
     pub gpus: Vec<GpuView>,
-    /// Every target, in order of name.
+    /// Targets, in order of name.
     pub targets: Vec<TargetView>,
+    /// Targets that are there and not among these, for a page of them all would be too long.
+    pub hidden: u32,
     /// What the GPUs held now cost an hour, where a price is known.
     pub cost_per_hour: Option<f64>,
     /// The machine under it, where it is one machine.

@@ -11,6 +11,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use support::fleet::{CHAT, NOW_UNIX_S};
 use support::{fleet, get, shown};
+use tidegate_core::scale::Decision;
 use tidegate_dashboard::Board;
 use tidegate_dashboard::history::Sample;
 use tidegate_dashboard::model::{Fleet, TargetState, TargetView};
@@ -176,6 +177,24 @@ async fn a_target_that_left_the_manifests_is_forgotten_and_its_viewers_are_told(
     board.publish(Fleet { at_unix_s: NOW_UNIX_S + 1.0, ..Fleet::default() });
     assert!(stream.until("no longer in the manifests").await);
     assert_eq!(get(running.addr, &format!("/api/why/{CHAT}"), &[]).await.status(), StatusCode::NOT_FOUND);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn why_tells_of_a_target_that_no_page_has_room_for() {
+    let (board, running) = shown().await;
+    let seen: Fleet = read(get(running.addr, "/api/fleet", &[]).await.body());
+    board.publish(Fleet { at_unix_s: NOW_UNIX_S + 1.0, hidden: 1, ..seen.clone() });
+    let decision = Decision { target: "default/hidden".into(), ..fleet::decision(3, 1, 10) };
+    board.decided(NOW_UNIX_S + 2.0, 1, &decision);
+    let why: Why = read(get(running.addr, "/api/why/default/hidden", &[]).await.body());
+    assert_eq!((why.target.as_str(), why.decision.to), ("default/hidden", 3));
+    let page = get(running.addr, "/", &[]).await;
+    assert!(page.body().contains("1 more have no card here"));
+
+    // It got room, or is gone: what was remembered of it in the meantime goes.
+    board.publish(Fleet { at_unix_s: NOW_UNIX_S + 3.0, ..seen });
+    assert_eq!(get(running.addr, "/api/why/default/hidden", &[]).await.status(), StatusCode::NOT_FOUND);
     running.stop().await;
 }
 

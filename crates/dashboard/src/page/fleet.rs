@@ -66,6 +66,10 @@ fn targets(fleet: &Fleet, source: &dyn Source) -> Markup {
                         (card(fleet, target, &samples))
                     }
                 }
+                @if fleet.hidden > 0 {
+                    p class="aside" { (fleet.hidden) " more have no card here. " code { "tidegate why NAMESPACE/NAME" }
+                        " tells of each of them, and their metrics are at " code { "/metrics" } "." }
+                }
             }
         }
     }

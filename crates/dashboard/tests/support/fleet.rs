@@ -73,6 +73,7 @@ fn fleet(at_unix_s: f64, second: u32) -> Fleet {
         targets,
         cost_per_hour: Some(held),
         machine: None,
+        hidden: 0,
         notes: vec![Note {
             at_unix_s: NOW_UNIX_S - 95.0,
             severity: Severity::Warning,

@@ -26,7 +26,9 @@ pub(super) fn fleet(
     let now = gateway.clock().now().as_secs_f64();
     counted.retain(|name, _| table.contains_key(name));
     let mut targets = Vec::new();
-    for traffic in gateway.view().into_iter().take(SHOWN_MAX) {
+    let all = gateway.view();
+    let hidden = all.len().saturating_sub(SHOWN_MAX) as u32;
+    for traffic in all.into_iter().take(SHOWN_MAX) {
         let scaled = table.get(&traffic.name).is_some_and(|route| route.key.is_some());
         let count = |draining: bool| {
             let all = traffic.endpoints.iter().filter(|endpoint| endpoint.draining == draining);
@@ -56,6 +58,7 @@ pub(super) fn fleet(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         gateway_addr: Some(gateway.addr().to_string()),
         targets,
+        hidden,
         notes: notes.list(),
         ..Fleet::default()
     }

@@ -16,7 +16,7 @@ use crate::{output, signals};
 /// Remarks shown: a screen of them.
 const NOTES_MAX: usize = 20;
 
-/// Targets shown on pages. A fleet with more is for metrics and `kubectl`; a page of it would be 10 MB a
+/// Targets shown on pages. A fleet with more is for `why`, metrics and `kubectl`; a page of it would be 10 MB a
 /// second.
 const SHOWN_MAX: usize = 500;
 
@@ -57,6 +57,7 @@ impl Audience for Told {
             at_unix_s: view.at.as_secs_f64(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             targets: view.entries.values().take(SHOWN_MAX).map(|entry| target(view, entry)).collect(),
+            hidden: view.entries.len().saturating_sub(SHOWN_MAX) as u32,
             notes: self.notes.clone(),
             ..Fleet::default()
         });
