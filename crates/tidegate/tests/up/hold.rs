@@ -11,7 +11,8 @@ use crate::rig::{Rig, chat, of};
 
 #[tokio::test]
 async fn a_request_at_zero_is_held_wakes_a_replica_and_is_answered_and_then_it_goes_back_to_zero() {
-    let rig = Rig::up(&manifests(&[Model { cooldown_s: 1, ..Model::new("tide") }]), &[]);
+    // Long enough for a second request to come before it, on a machine that stands still for a moment.
+    let rig = Rig::up(&manifests(&[Model { cooldown_s: 5, ..Model::new("tide") }]), &[]);
     rig.until("at zero", |fleet| of(fleet, "default/tide")["wanted"] == 0).await;
     let answer = rig.chat("tide", 8, false).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
