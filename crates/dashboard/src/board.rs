@@ -24,8 +24,8 @@ pub const CHANGES_SHOWN: usize = 20;
 /// for models several times over. Beyond it decisions of unknown targets are dropped.
 const UNPUBLISHED_MAX: usize = 1024;
 
-/// Targets without a place on the pages of which it can still be told why: the latest decision and the last change, 2 KB
-/// a target, 40 MB at this many.
+/// Targets without a place on the pages of which it can still be told why: the latest decision, which whoever decided
+/// holds too, and the last change, 1 KB a target.
 const HIDDEN_MAX: usize = 20_000;
 
 /// How long a hidden target is remembered that decides no more: three polls of a ScaledJob at the longest usual interval.
@@ -106,11 +106,11 @@ impl Board {
     }
 
     /// Takes a decision, changed or not. `from` is the count before it.
-    pub fn decided(&self, at_unix_s: f64, from: u32, decision: &Decision) {
+    pub fn decided(&self, at_unix_s: f64, from: u32, decision: &Arc<Decision>) {
         let changed = from != decision.replicas;
         let mut known = self.known();
         let name = &*decision.target;
-        let made = Made { at_unix_s, from, decision: decision.clone() };
+        let made = Made { at_unix_s, from, decision: Arc::clone(decision) };
         if !known.targets.contains_key(name)
             && (known.fleet.hidden > 0 || known.targets.len() >= UNPUBLISHED_MAX)
         {

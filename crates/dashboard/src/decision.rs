@@ -1,5 +1,7 @@
 //! Decisions as they are kept and as they are shown.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tidegate_core::scale::{Decision, Step};
 
@@ -10,8 +12,8 @@ pub struct Made {
     pub at_unix_s: f64,
     /// Replicas before it.
     pub from: u32,
-    /// What was decided.
-    pub decision: Decision,
+    /// What was decided; whoever decided it may go on holding it.
+    pub decision: Arc<Decision>,
 }
 
 /// A decision for readers.

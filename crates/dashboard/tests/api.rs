@@ -164,7 +164,7 @@ async fn a_change_is_sent_at_once_and_programs_may_follow_the_fleet_as_json() {
     let mut decision = fleet::decision(4, 3, 30);
     decision.replicas = 4;
     assert_eq!(why.decision.to, 3);
-    board.decided(NOW_UNIX_S + 0.5, 3, &decision);
+    board.decided(NOW_UNIX_S + 0.5, 3, &Arc::new(decision));
     assert!(stream.until("\"wanted\":4").await);
     running.stop().await;
 }
@@ -186,7 +186,7 @@ async fn why_tells_of_a_target_that_no_page_has_room_for() {
     let seen: Fleet = read(get(running.addr, "/api/fleet", &[]).await.body());
     board.publish(Fleet { at_unix_s: NOW_UNIX_S + 1.0, hidden: 1, ..seen.clone() });
     let decision = Decision { target: "default/hidden".into(), ..fleet::decision(3, 1, 10) };
-    board.decided(NOW_UNIX_S + 2.0, 1, &decision);
+    board.decided(NOW_UNIX_S + 2.0, 1, &Arc::new(decision));
     let why: Why = read(get(running.addr, "/api/why/default/hidden", &[]).await.body());
     assert_eq!((why.target.as_str(), why.decision.to), ("default/hidden", 3));
     let page = get(running.addr, "/", &[]).await;

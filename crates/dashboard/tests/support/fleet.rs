@@ -33,13 +33,13 @@ pub(crate) fn board() -> Board {
         let at = begin + f64::from(second);
         let wanted = wanted(second);
         if wanted != known || second % 300 == 0 {
-            board.decided(at, known, &decision(wanted, known, demand(second)));
+            board.decided(at, known, &Arc::new(decision(wanted, known, demand(second))));
             known = wanted;
         }
         board.publish(fleet(at, second));
     }
-    board.decided(NOW_UNIX_S, known, &decision(known, known, demand(PAST_S)));
-    board.decided(NOW_UNIX_S - 400.0, 1, &to_zero());
+    board.decided(NOW_UNIX_S, known, &Arc::new(decision(known, known, demand(PAST_S))));
+    board.decided(NOW_UNIX_S - 400.0, 1, &Arc::new(to_zero()));
     board.publish(fleet(NOW_UNIX_S, PAST_S));
     board
 }

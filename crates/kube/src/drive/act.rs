@@ -170,6 +170,7 @@ impl Operator {
         let now = self.clock.now();
         let Some(entry) = self.entries.get_mut(key) else { return };
         let from = entry.fleet.map_or(0, |fleet| fleet.spec);
+        let decision = Arc::new(decision);
         self.audience.decided(now, from, &decision);
         let active = decision.conditions.active.map(|(status, _)| status == Status::True);
         match active {
@@ -182,7 +183,7 @@ impl Operator {
             _ => {}
         }
         let stays = entry.leave.is_some() && decision.replicas >= from;
-        let turned = notes::turned(key.asks, entry.latest.as_ref(), &decision);
+        let turned = notes::turned(key.asks, entry.latest.as_deref(), &decision);
         entry.latest = Some(decision);
         if stays {
             self.stay(key);
@@ -199,7 +200,7 @@ impl Operator {
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         let Some(id) = entry.workload.clone() else { return Ok(()) };
         let Some(workload) = self.index.workload(&id) else { return self.not_done(key) };
-        let why = entry.latest.as_ref().map(notes::sentence).unwrap_or_default();
+        let why = entry.latest.as_deref().map(notes::sentence).unwrap_or_default();
         if entry.watched() {
             return self.not_done(key);
         }
@@ -307,7 +308,7 @@ impl Operator {
                     // What a later count is compared with; the machine knows already.
                     fleet.spec = *to;
                 }
-                let trigger = entry.latest.as_ref().and_then(notes::trigger).map(str::to_owned);
+                let trigger = entry.latest.as_deref().and_then(notes::trigger).map(str::to_owned);
                 let said = notes::scaled(workload, *from, *to, why, trigger.as_deref());
                 self.note(key, said);
                 let object = self.index.object(&key.id()).cloned();

@@ -37,7 +37,7 @@ pub struct Entry {
     /// What keeps its pods from running, where something does.
     pub held: Option<String>,
     /// The last decision.
-    pub latest: Option<Decision>,
+    pub latest: Option<Arc<Decision>>,
     /// What was read last of each signal.
     pub readings: BTreeMap<Arc<str>, Reading>,
     /// The replicas it was last told of.

@@ -119,7 +119,7 @@ pub enum Weight {
 /// Who is told what happens.
 pub trait Audience: Send {
     /// A decision was made, changed or not; `from` is the count it was made from.
-    fn decided(&mut self, at: Time, from: u32, decision: &Decision);
+    fn decided(&mut self, at: Time, from: u32, decision: &Arc<Decision>);
     /// A remark.
     fn remark(&mut self, at: Time, weight: Weight, text: &str);
     /// Everything as it is, once a second.

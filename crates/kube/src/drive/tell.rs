@@ -36,7 +36,7 @@ impl Operator {
             object,
             asks: key.asks,
             spec: entry.spec.as_ref(),
-            decision: entry.latest.as_ref(),
+            decision: entry.latest.as_deref(),
             trouble: entry.trouble.as_deref(),
             workload: gvk.as_ref().map(|gvk| (gvk, plural.as_str())),
             found: entry.fleet.map(|fleet| fleet.spec),
@@ -73,7 +73,7 @@ impl Operator {
         let states = keys.iter().filter_map(|(key, uid)| {
             let entry = self.entries.get(key)?;
             let (name, state) = (Arc::clone(&entry.name), self.control.state(&entry.name)?);
-            let mut mark = entry.latest.as_ref().map_or(0, persist::mark);
+            let mut mark = entry.latest.as_deref().map_or(0, persist::mark);
             if entry.spec.as_ref().and_then(objective).is_some() {
                 mark = persist::mark_learned(mark, now);
             }

@@ -89,8 +89,8 @@ impl Told {
 }
 
 impl Audience for Told {
-    fn decided(&mut self, _: Time, _: u32, decision: &Decision) {
-        *self.4.lock().unwrap() = Some(decision.clone());
+    fn decided(&mut self, _: Time, _: u32, decision: &Arc<Decision>) {
+        *self.4.lock().unwrap() = Some(Decision::clone(decision));
         self.1.fetch_add(1, Ordering::SeqCst);
     }
 

@@ -302,10 +302,11 @@ impl Loop {
         for action in actions {
             match action {
                 Action::Decided(made) => {
+                    let made = Arc::new(made);
                     self.board.decided(now.as_secs_f64(), found, &made);
                     decision = Some(made);
                 }
-                Action::Scale { from, to } => self.scale(target, from, to, decision.as_ref()),
+                Action::Scale { from, to } => self.scale(target, from, to, decision.as_deref()),
                 Action::Refused { message } => {
                     output::complain(&message);
                     self.note(Severity::Error, message);

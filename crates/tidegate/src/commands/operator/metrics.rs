@@ -131,7 +131,7 @@ fn scalers(view: &View<'_>, out: &mut String) {
     each(&mut family, &read);
     let mut family = Family::new(out, "keda_scaler_active", "1 where a trigger makes its object active");
     each(&mut family, &|entry, signal| {
-        let active = entry.latest.as_ref().and_then(tidegate_kube::status::notes::trigger) == Some(signal);
+        let active = entry.latest.as_deref().and_then(tidegate_kube::status::notes::trigger) == Some(signal);
         entry.latest.as_ref().map(|_| f64::from(u32::from(active)))
     });
 }

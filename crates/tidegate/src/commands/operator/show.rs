@@ -34,7 +34,7 @@ impl Told {
 }
 
 impl Audience for Told {
-    fn decided(&mut self, at: Time, from: u32, decision: &Decision) {
+    fn decided(&mut self, at: Time, from: u32, decision: &Arc<Decision>) {
         self.board.decided(at.as_secs_f64(), from, decision);
     }
 

@@ -137,7 +137,7 @@ fn read(path: &Path, asked: &str, at_unix_s: Option<f64>) -> Result<Seen> {
 /// The decision among what a step gave, with the count it began from.
 fn decided(actions: &[Action], at_unix_s: f64) -> Option<Made> {
     let decision = actions.iter().find_map(|action| match action {
-        Action::Decided(decision) => Some(decision.clone()),
+        Action::Decided(decision) => Some(Arc::new(decision.clone())),
         _ => None,
     })?;
     let from = actions.iter().find_map(|action| match action {
