@@ -95,8 +95,8 @@ impl Bounds {
     }
 }
 
-/// How finely O2's one setting is searched: 2^-6 of its range.
-const HALVINGS: u32 = 6;
+/// How finely O2's one setting is searched: 2^-8 of its range, so to less than a hundredth of a replica's time.
+const HALVINGS: u32 = 8;
 
 /// Finds the figures: `attainment` is the share that must be in time, `window` how often O2 may change its
 /// count. Plays the trace a dozen times or two.
