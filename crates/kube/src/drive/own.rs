@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidegate_core::scale::{Event, Reading};
+use tidegate_core::scale::{Event, Pod, Reading};
 use tidegate_manifest::trigger::KubernetesWorkload;
 use tidegate_signals::{Source, Sources};
 use tokio::sync::mpsc;
@@ -90,6 +90,12 @@ impl Operator {
             events.push(Event::Reading { signal, reading });
         }
         let pods: Vec<_> = self.index.pods_of(&id).map(|(id, facts)| facts.pod(&id.name)).collect();
+        self.measured(key, pods, events)
+    }
+
+    /// Tells the machine what was measured of pods, and before it which pods there are where these are others.
+    fn measured(&mut self, key: &Key, pods: Vec<Pod>, mut events: Vec<Event>) -> Result<(), Error> {
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         if entry.pods != pods {
             entry.pods.clone_from(&pods);
             events.insert(0, Event::Pods(pods));
@@ -120,15 +126,7 @@ impl Operator {
             entry.readings.insert(Arc::clone(signal), reading.clone());
             events.push(Event::Reading { signal: Arc::clone(signal), reading });
         }
-        if entry.pods != pods {
-            entry.pods.clone_from(&pods);
-            events.insert(0, Event::Pods(pods));
-        }
-        for event in events {
-            let actions = self.step(key, &event)?;
-            self.act(key, actions)?;
-        }
-        Ok(())
+        self.measured(key, pods, events)
     }
 }
 
