@@ -17,6 +17,7 @@ mod jobs;
 mod leaving;
 mod own;
 mod room;
+mod say;
 mod scrapes;
 mod see;
 mod tell;

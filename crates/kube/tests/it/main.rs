@@ -20,4 +20,5 @@ mod scaling;
 mod server;
 mod sight;
 mod slo;
+mod told;
 mod webhook;
