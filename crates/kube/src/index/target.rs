@@ -156,7 +156,7 @@ pub fn scaled(object: &Object) -> Option<Id> {
 /// Reads a target with what it refers to, and remembers in the index what that is. `None` when there is
 /// no such target. `cluster` is the namespace of what a ClusterTriggerAuthentication refers to.
 pub fn read(index: &mut Index, key: &Key, cluster: &str) -> Option<Result<Box<Read>, Refused>> {
-    let Some(object) = index.object(&key.id()).filter(|object| adopt::ours(object)).cloned() else {
+    let Some(object) = index.object(&key.id()).filter(|object| adopt::ours(object)) else {
         index.uses(key, BTreeSet::new());
         return None;
     };
@@ -239,7 +239,7 @@ impl Gathered<'_> {
     /// An authentication and what it refers to; whether it wants the container's environment.
     fn authentication(&mut self, id: &Id, namespace: &str) -> bool {
         self.uses.insert(id.clone());
-        let Some(object) = self.index.object(id).cloned() else { return false };
+        let Some(object) = self.index.object(id) else { return false };
         let mut json = object.json.clone();
         let cluster = id.kind == Kind::ClusterTriggerAuthentication;
         for (field, kind) in [("secretTargetRef", Kind::Secret), ("configMapTargetRef", Kind::ConfigMap)] {
@@ -288,7 +288,7 @@ impl Gathered<'_> {
     fn entry(&mut self, kind: Kind, namespace: &str, name: &str, alias: Option<(&str, &str)>) {
         let id = Id::new(kind, namespace, name);
         let known = !self.uses.insert(id.clone());
-        let Some(object) = self.index.object(&id).filter(|_| !known || alias.is_some()).cloned() else {
+        let Some(object) = self.index.object(&id).filter(|_| !known || alias.is_some()) else {
             return;
         };
         let mut json = object.json.clone();
