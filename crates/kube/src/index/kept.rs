@@ -77,5 +77,6 @@ const fn many(kind: &Kind) -> bool {
             | Kind::ClusterTriggerAuthentication
             | Kind::Secret
             | Kind::ConfigMap
+            | Kind::Token
     )
 }

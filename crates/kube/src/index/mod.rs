@@ -424,7 +424,7 @@ fn counted(key: Option<Key>) -> Touched {
 #[must_use]
 pub fn single(id: &Id) -> Option<Scope> {
     let whole = match &id.kind {
-        Kind::Secret | Kind::ConfigMap => false,
+        Kind::Secret | Kind::ConfigMap | Kind::Token => false,
         Kind::Workload(gvk) => crate::watch::common().contains(gvk),
         _ => true,
     };

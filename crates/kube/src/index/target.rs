@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidegate_core::scale::Spec;
+use tidegate_manifest::bound::token_secret;
 use tidegate_manifest::serving::{CA, Entry, KEY};
 use tidegate_manifest::{Finding, Manifests, Severity, Source, Target, load, lower};
 
@@ -252,14 +253,54 @@ impl Gathered<'_> {
                     self.entry(kind.clone(), namespace, &name, None);
                     continue;
                 }
-                // What stands in the operator's namespace gets a name that nothing in the target's can have.
-                let alias = format!("cluster/{name}");
+                let alias = alias(&name);
                 self.entry(kind.clone(), self.cluster, &name, Some((namespace, &alias)));
                 reference["name"] = Value::String(alias);
             }
         }
+        self.client_secret(&mut json, namespace, cluster);
+        self.tokens(&mut json, namespace, cluster);
         self.push(&json);
         json.pointer("/spec/env").and_then(Value::as_array).is_some_and(|env| !env.is_empty())
+    }
+
+    /// The Secret in which an `oauth2` source has its password.
+    fn client_secret(&mut self, json: &mut Value, namespace: &str, cluster: bool) {
+        let reference = json.pointer_mut("/spec/oauth2/clientSecret/valueFrom/secretKeyRef/name");
+        let Some((name, reference)) =
+            reference.and_then(|reference| Some((reference.as_str()?.to_owned(), reference)))
+        else {
+            return;
+        };
+        if !cluster {
+            return self.entry(Kind::Secret, namespace, &name, None);
+        }
+        let alias = alias(&name);
+        self.entry(Kind::Secret, self.cluster, &name, Some((namespace, &alias)));
+        *reference = Value::String(alias);
+    }
+
+    /// The tokens of ServiceAccounts, each handed to the manifest crate as a Secret.
+    fn tokens(&mut self, json: &mut Value, namespace: &str, cluster: bool) {
+        let sources = json.pointer_mut("/spec/boundServiceAccountToken").and_then(Value::as_array_mut);
+        for source in sources.into_iter().flatten() {
+            let Some(account) = source.get("serviceAccountName").and_then(Value::as_str).map(str::to_owned)
+            else {
+                continue;
+            };
+            let (from, called) =
+                if cluster { (self.cluster, alias(&account)) } else { (namespace, account.clone()) };
+            let id = Id::new(Kind::Token, from, &account);
+            source["serviceAccountName"] = Value::String(called.clone());
+            let known = !self.uses.insert(id.clone());
+            if let Some(object) = self.index.object(&id).filter(|_| !known || cluster) {
+                let mut secret = object.json.clone();
+                secret["apiVersion"] = json!("v1");
+                secret["kind"] = json!("Secret");
+                secret["metadata"] = json!({"namespace": namespace, "name": token_secret(&called)});
+                self.push(&secret);
+            }
+        }
     }
 
     /// The Secrets and ConfigMaps that a pod template's containers take variables from.
@@ -313,6 +354,11 @@ impl Gathered<'_> {
         let name = format!("{} {}/{}", text("/kind"), text("/metadata/namespace"), text("/metadata/name"));
         self.sources.push(Source::new(&name, json.to_string()));
     }
+}
+
+/// What stands in the operator's namespace gets a name that nothing in the target's can have.
+fn alias(name: &str) -> String {
+    format!("cluster/{name}")
 }
 
 fn authentication(trigger: &Value, namespace: &str) -> Option<Id> {
