@@ -130,6 +130,7 @@ impl Operator {
                 continue;
             }
             let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+            entry.tally(&signal, &reading);
             match entry.readings.get_mut(&signal) {
                 Some(known) => known.clone_from(&reading),
                 None => drop(entry.readings.insert(Arc::clone(&signal), reading.clone())),
@@ -318,7 +319,7 @@ impl Operator {
                 let trigger = entry.latest.as_deref().and_then(notes::trigger).map(str::to_owned);
                 let said = notes::scaled(workload, *from, *to, why, trigger.as_deref());
                 self.note(key, said);
-                let object = self.index.object(&key.id()).cloned();
+                let object = self.index.object(&key.id());
                 if let Some(object) = object.filter(|object| object.deleting()) {
                     self.release(&object);
                 }
@@ -342,8 +343,7 @@ impl Operator {
             Err(error) => {
                 self.note(key, notes::not_scaled(*from, *to, &error.to_string()));
                 self.remark(Weight::Warning, &format!("{key}: not scaled from {from} to {to}: {error}"));
-                if let Some(object) = self.index.object(&key.id()).filter(|object| object.deleting()).cloned()
-                {
+                if let Some(object) = self.index.object(&key.id()).filter(|object| object.deleting()) {
                     // What cannot be given back must not keep the object for ever.
                     self.release(&object);
                 }
@@ -369,7 +369,7 @@ impl Operator {
         if claimed && labelled == Some(&*key.name) {
             return;
         }
-        let version = object.text("/metadata/resourceVersion").map(Arc::from);
+        let version = self.index.version(&object.id);
         if let Some(entry) = self.entries.get_mut(key) {
             entry.claiming = version;
         }

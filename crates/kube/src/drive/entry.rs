@@ -7,9 +7,9 @@ use tidegate_core::scale::spec::Life;
 use tidegate_core::scale::{Decision, Fleet, Job, Pod, Reading, Room, Spec};
 use tidegate_core::time::{Span, Time};
 use tidegate_manifest::serving::Page;
-use tidegate_signals::Sources;
 use tidegate_signals::trust::Trust;
 use tidegate_signals::work::Work;
+use tidegate_signals::{Source, Sources};
 
 use super::access::Access;
 use super::leaving::{Leave, Taken, leaving};
@@ -90,7 +90,7 @@ pub struct Entry {
     /// The status that was asked for last, in short, so that it is not asked for twice.
     pub(super) status: Option<u64>,
     /// The version of the object that our finalizer and label are being put on: its status is told of a later one.
-    pub(super) claiming: Option<Arc<str>>,
+    pub(super) claiming: Option<u64>,
     /// When its status was last written.
     pub(super) told_at: Option<Time>,
     /// Signals that answer with nothing: since when, and whether that counts as zero.
@@ -103,6 +103,10 @@ pub struct Entry {
     pub(super) said: BTreeMap<&'static str, Time>,
     /// Whether it was told that it is let go.
     pub(super) parted: bool,
+    /// How often each signal could not be read, since this operator decides. As many as there are signals.
+    pub errors: BTreeMap<Arc<str>, u64>,
+    /// How often each answered with nothing.
+    pub empty: BTreeMap<Arc<str>, u64>,
     /// The replicas it was found with.
     pub(super) found: Option<u32>,
     /// When it is to be ticked, for a ScaledJob.
@@ -166,6 +170,8 @@ impl Entry {
             echo: None,
             status: None,
             claiming: None,
+            errors: BTreeMap::new(),
+            empty: BTreeMap::new(),
             ready: None,
             unreadable: false,
             said: BTreeMap::new(),
@@ -195,6 +201,28 @@ impl Entry {
     /// Whether a pod is one that goes.
     pub(super) fn drains(&self, pod: &live::Pod) -> bool {
         pod.namespace == self.key.namespace && leaving(self).contains(&pod.name)
+    }
+
+    /// How long each of its sources took to answer last, of those that are asked over a network.
+    pub fn latencies(&self) -> impl Iterator<Item = (&Arc<str>, Span)> {
+        let sources = self.sources.iter().flat_map(|sources| sources.iter());
+        sources.filter_map(|(signal, source)| match source {
+            Source::Remote(follower) => Some((signal, follower.took()?)),
+            _ => None,
+        })
+    }
+
+    /// Counts what was read that is no number.
+    pub(super) fn tally(&mut self, signal: &Arc<str>, reading: &Reading) {
+        let counts = match reading {
+            Reading::Error(_) => &mut self.errors,
+            Reading::Absent => &mut self.empty,
+            _ => return,
+        };
+        match counts.get_mut(signal) {
+            Some(count) => *count += 1,
+            None => drop(counts.insert(Arc::clone(signal), 1)),
+        }
     }
 
     /// Whether somebody else still has it, and it is only decided to see whether we agree.

@@ -16,6 +16,7 @@ mod entry;
 mod jobs;
 mod leaving;
 mod own;
+mod registered;
 mod room;
 mod say;
 mod scrapes;
@@ -58,6 +59,7 @@ use crate::write::{self, Gate, Hold, Permit, Queue, Write};
 pub(crate) use act::FINALIZER;
 pub use entry::{Entry, Started};
 pub use leaving::Leave;
+pub use registered::Registered;
 
 /// How often everything is decided, whatever happens in between.
 const TICK: Duration = Duration::from_secs(1);
@@ -148,6 +150,14 @@ pub struct View<'a> {
     pub lag_s: f64,
     /// What gateways say.
     pub gateways: &'a Book,
+    /// What there is to be decided, and by what.
+    pub registered: &'a Registered,
+    /// Targets of which nothing is remembered, because there is no more room for it.
+    pub left_out: usize,
+    /// Events that were never written.
+    pub events_dropped: u64,
+    /// Whether there are more objects than are kept.
+    pub full: bool,
 }
 
 /// Why the loop ended by itself.
@@ -211,6 +221,8 @@ pub(crate) struct Operator {
     again: BTreeSet<Key>,
     last_tick: Option<Time>,
     lag_s: f64,
+    /// What there is.
+    registered: Registered,
 }
 
 /// Whether we decide.
@@ -267,7 +279,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         pushed: Pushed::new(clock.clone()),
         gateways: demand::Gateways::new(gateways),
         control: Control::new(Arc::new(ExprLang)),
-        index: Index::default(),
+        index: Index::compact(),
         entries: BTreeMap::new(),
         queue: Queue::default(),
         said: said_out,
@@ -288,6 +300,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         again: BTreeSet::new(),
         last_tick: None,
         lag_s: 0.0,
+        registered: Registered::default(),
         connection,
         sight,
         namespace,

@@ -12,7 +12,7 @@ use tidegate_core::time::Span;
 
 use super::{Mind, Operator};
 use crate::index::target::Key;
-use crate::object::{Change, Kind, Object};
+use crate::object::{Change, Id, Kind, Object};
 use crate::status::notes::{self, Happened, Said};
 use crate::write::{Note, Write};
 
@@ -47,17 +47,17 @@ impl Ready {
 
 impl Operator {
     pub(super) fn note(&mut self, key: &Key, said: Said) {
-        if let Some(object) = self.index.object(&key.id()).cloned() {
-            self.note_of(&object, said);
+        let id = key.id();
+        if let Some(uid) = self.index.uid(&id).map(Arc::clone) {
+            self.note_of(id, uid, said);
         }
     }
 
-    fn note_of(&mut self, object: &Object, said: Said) {
+    fn note_of(&mut self, about: Id, uid: Arc<str>, said: Said) {
         if self.connection.read_only {
             return;
         }
         let now = self.clock.now();
-        let (about, uid) = (object.id.clone(), Arc::from(object.uid()));
         let Said { warning, reason, message } = said;
         self.queue.push(Write::Note(Note { about, uid, warning, reason, message, at: now, number: 0 }), now);
     }
@@ -87,8 +87,13 @@ impl Operator {
         if entry.ready.as_ref() == Some(&now) {
             return;
         }
-        let Some(object) = self.index.object(&key.id()) else { return };
-        let before = entry.ready.clone().unwrap_or_else(|| Ready::standing(object));
+        let before = match &entry.ready {
+            Some(before) => before.clone(),
+            None => match self.index.object(&key.id()) {
+                Some(object) => Ready::standing(&object),
+                None => return,
+            },
+        };
         let triggers = entry.unreadable;
         if let Some(entry) = self.entries.get_mut(key) {
             entry.ready = Some(now.clone());
@@ -117,7 +122,7 @@ impl Operator {
         if !matches!(id.kind, Kind::TriggerAuthentication | Kind::ClusterTriggerAuthentication) {
             return;
         }
-        let known = self.index.object(id).cloned();
+        let known = self.index.object(id);
         let (object, happened) = match (change, known) {
             (Change::Applied(new), None) => ((**new).clone(), Happened::Added),
             (Change::Applied(new), Some(old)) if old.json.get("spec") != new.json.get("spec") => {
@@ -127,7 +132,8 @@ impl Operator {
             _ => return,
         };
         if let Some(said) = notes::authentication(&object.id.kind, happened) {
-            self.note_of(&object, said);
+            let uid = object.uid().into();
+            self.note_of(object.id, uid, said);
         }
     }
 }

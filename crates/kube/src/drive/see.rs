@@ -18,7 +18,7 @@ use crate::index::Touched;
 use crate::index::pending::Cause;
 use crate::index::pods::time;
 use crate::index::target::{self, Asks, Key, Read};
-use crate::object::{Kind, Object, Scope};
+use crate::object::{Change, Kind, Object, Scope};
 use crate::owner;
 use crate::status::notes::Said;
 use crate::watch::News;
@@ -31,12 +31,20 @@ impl Operator {
         for one in news {
             match one {
                 News::Change(change) => {
-                    if let crate::object::Change::Listed(scope) = &change {
+                    if let Change::Listed(scope) = &change {
                         // Whoever looks at it may have waited for just this.
                         touched.read.extend(self.waiting_for(scope));
                     }
                     self.say_authentication(&change);
+                    self.registered.see(&change);
+                    let listed = match &change {
+                        Change::Listed(scope) => Some(scope.kind.clone()),
+                        _ => None,
+                    };
                     touched.merge(self.index.apply(change));
+                    if let Some(kind) = listed {
+                        self.registered.listed(&kind, &self.index);
+                    }
                 }
                 News::Blind(scope, why) => {
                     if self.blind.get(&scope) != Some(&why) {
@@ -72,8 +80,7 @@ impl Operator {
     /// Every object that asks us for replicas.
     pub(super) fn keys(&self) -> BTreeSet<Key> {
         let kinds = [Kind::ScaledObject, Kind::ScaledJob, Kind::HorizontalPodAutoscaler];
-        let objects = kinds.iter().flat_map(|kind| self.index.objects(kind));
-        objects.filter_map(|object| Key::of(&object.id)).collect()
+        kinds.iter().flat_map(|kind| self.index.ids_of(kind)).filter_map(Key::of).collect()
     }
 
     pub(super) fn touch(&mut self, touched: &Touched) -> Result<(), Error> {
@@ -92,7 +99,7 @@ impl Operator {
     /// Reads a target anew, or forgets it.
     pub(super) fn read(&mut self, key: &Key) -> Result<(), Error> {
         let id = key.id();
-        let object = self.index.object(&id).cloned();
+        let object = self.index.object(&id);
         if let Some(object) = object.as_ref().filter(|object| !adopt::ours(object)) {
             self.let_go(key, object);
             return Ok(());

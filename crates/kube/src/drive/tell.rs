@@ -12,7 +12,7 @@ use super::work::objective;
 use super::{Entry, Operator, View};
 use crate::index::target::{Asks, Key};
 use crate::lease::elector::Standing;
-use crate::object::{Gvk, Object};
+use crate::object::Gvk;
 use crate::persist;
 use crate::status::{Facts, Told, activity, status};
 use crate::write::{How, Patch, Write};
@@ -30,23 +30,24 @@ impl Operator {
         if entry.watched() || key.asks == Asks::Autoscaler {
             return;
         }
-        let Some(object) = self.index.object(&key.id()) else { return };
+        let id = key.id();
+        let Some(version) = self.index.version(&id) else { return };
         // A finalizer is on its way to this very version: what is made of it would come too late.
-        let version = object.text("/metadata/resourceVersion");
-        if entry.claiming.as_deref().is_some_and(|claiming| Some(claiming) == version) {
+        if entry.claiming == Some(version) {
             return;
         }
         entry.claiming = None;
         let silent = silence(entry, now);
         // Most decisions are those of the second before: then there is nothing to compare.
-        let made_of = made_of(object, entry, silent.as_deref());
+        let made_of = made_of(version, entry, silent.as_deref());
         if std::mem::replace(&mut entry.told, made_of) == made_of {
             return;
         }
+        let Some(object) = self.index.object(&id) else { return };
         let gvk = entry.workload.as_ref().map(|id| id.kind.gvk());
         let plural = gvk.as_ref().map(plural).unwrap_or_default();
         let told = status(&Facts {
-            object,
+            object: &object,
             asks: key.asks,
             spec: entry.spec.as_ref(),
             readings: &entry.readings,
@@ -75,9 +76,9 @@ impl Operator {
         }
         entry.told_at = Some(now);
         // Conditions are one list: only over the version that those of others were read from.
+        let version = object.text("/metadata/resourceVersion");
         json["metadata"] = json!({"resourceVersion": version, "uid": object.uid()});
-        let how = How::Apply { gone };
-        let patch = Patch { id: object.id.clone(), subresource: Some("status"), how, json };
+        let patch = Patch { id, subresource: Some("status"), how: How::Apply { gone }, json };
         self.queue.push(Write::Patch(patch), now);
     }
 
@@ -91,7 +92,7 @@ impl Operator {
             return;
         }
         let index = &self.index;
-        let uid = |key: &Key| index.object(&key.id()).map(|object| object.uid().to_owned());
+        let uid = |key: &Key| index.uid(&key.id()).map(|uid| uid.to_string());
         let keys: Vec<(Key, String)> =
             self.entries.keys().filter_map(|key| Some((key.clone(), uid(key)?))).collect();
         let states = keys.iter().filter_map(|(key, uid)| {
@@ -120,6 +121,10 @@ impl Operator {
             blind: &self.blind,
             lag_s: self.lag_s,
             gateways: &self.gateways.book,
+            registered: &self.registered,
+            left_out: self.memory.left_out(),
+            events_dropped: self.queue.dropped(),
+            full: self.index.full(),
         };
         self.audience.look(&view);
     }
@@ -167,12 +172,11 @@ fn silence(entry: &Entry, now: Time) -> Option<String> {
     Some(format!("no data from {}{more}", each.join(", ")))
 }
 
-/// What a status is made of, in short: the object as it stands (each version is another value in memory),
-/// the decision's conditions, rules and failures, what triggers say, and what is wrong.
-fn made_of(object: &Arc<Object>, entry: &Entry, silent: Option<&str>) -> u64 {
+/// What a status is made of, in short: the version of the object as it stands, the decision's conditions, rules and
+/// failures, what triggers say, and what is wrong.
+fn made_of(version: u64, entry: &Entry, silent: Option<&str>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (Arc::as_ptr(object) as usize, entry.trouble.as_deref(), entry.ended, entry.fleet.is_some(), silent)
-        .hash(&mut hasher);
+    (version, entry.trouble.as_deref(), entry.ended, entry.fleet.is_some(), silent).hash(&mut hasher);
     if let Some(spec) = &entry.spec {
         let activity = activity::triggers(spec, &entry.readings, entry.latest.as_deref());
         activity.for_each(|(signal, active)| (&*signal.name, active).hash(&mut hasher));

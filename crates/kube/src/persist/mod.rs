@@ -90,9 +90,10 @@ pub struct Book {
     remembered: Remembered,
     /// What each page said last, in short.
     written: BTreeMap<usize, u64>,
+    /// How many targets had no room on each page when it was last written.
+    left_out: BTreeMap<usize, usize>,
     last: Option<Time>,
     pages: usize,
-    left_out: usize,
 }
 
 impl Book {
@@ -128,6 +129,7 @@ impl Book {
         if wanted > self.pages {
             self.pages = wanted;
             self.written.clear();
+            self.left_out.clear();
         }
         let mut by_page: BTreeMap<usize, Vec<Kept<'a>>> =
             (0..self.pages).map(|page| (page, Vec::new())).collect();
@@ -135,7 +137,6 @@ impl Book {
             let page = hash(&*target.name) as usize % self.pages;
             by_page.entry(page).or_default().push(target);
         }
-        self.left_out = 0;
         let mut pages = Vec::new();
         for (number, targets) in by_page {
             let marks: Vec<(&str, &str, u64)> =
@@ -149,7 +150,7 @@ impl Book {
             }
             self.written.insert(number, mark);
             let (text, left_out) = text(&targets, now);
-            self.left_out += left_out;
+            self.left_out.insert(number, left_out);
             pages.push(Page { number, text });
         }
         pages
@@ -157,8 +158,8 @@ impl Book {
 
     /// Targets for which there was no room.
     #[must_use]
-    pub const fn left_out(&self) -> usize {
-        self.left_out
+    pub fn left_out(&self) -> usize {
+        self.left_out.values().sum()
     }
 }
 
@@ -293,6 +294,23 @@ mod tests {
         assert_eq!(merge(pages.iter().map(|page| page.text.as_str())).len(), 10_000);
         let one = |name: &String| kept(name, if name == "ns/target-7" { 2 } else { 1 }, &state);
         assert_eq!(book.pages(names.iter().map(one), at(30)).len(), 1);
+    }
+
+    #[test]
+    fn who_has_no_room_is_counted_for_as_long_as_that_is_so() {
+        let state = State::default();
+        let long = "x".repeat(PAGE_BYTES_MAX);
+        let mut book = Book::default();
+        let both = || [kept(&long, 1, &state), kept("a", 1, &state)].into_iter();
+        book.pages(both(), at(0));
+        assert_eq!(book.left_out(), 1);
+        assert_eq!(
+            (book.pages(both(), at(30)), book.left_out()),
+            (vec![], 1),
+            "nothing is written, and it still is"
+        );
+        book.pages([kept("a", 1, &state)].into_iter(), at(60));
+        assert_eq!(book.left_out(), 0);
     }
 
     #[test]

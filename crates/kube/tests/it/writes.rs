@@ -32,6 +32,12 @@ pub(super) fn create(state: &mut State, path: &Path, mut body: Value) -> Outcome
         body["status"] = json!({"authenticated": true, "user": user, "audiences": audiences});
         return Ok(body);
     }
+    if (path.plural.as_str(), path.subresource.as_str()) == ("serviceaccounts", "token") {
+        let token = format!("token-of-{}", path.name);
+        body["status"] = json!({"token": token, "expirationTimestamp": "2036-01-01T00:00:00Z"});
+        body["spec"]["expirationSeconds"] = json!(3600);
+        return Ok(body);
+    }
     let name = text(&body, "/metadata/name");
     let place = (path.plural.clone(), path.namespace.clone(), name.clone());
     if state.objects.contains_key(&place) {
@@ -117,6 +123,10 @@ pub(super) fn apply(
         || text(said, "/metadata/name") != path.name
     {
         return Err((StatusCode::BAD_REQUEST, "what is applied names its object"));
+    }
+    if path.subresource == "scale" && !matches!(path.plural.as_str(), "deployments" | "statefulsets") {
+        let why = "request to convert CR to an invalid group/version: autoscaling/v1";
+        return Err((StatusCode::INTERNAL_SERVER_ERROR, why));
     }
     let known = state.objects.get(&place(path)).cloned();
     let Some(before) = known else {
