@@ -1,6 +1,7 @@
 //! One target as the loop sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use tidegate_core::scale::spec::Life;
@@ -43,8 +44,8 @@ pub struct Entry {
     pub readings: BTreeMap<Arc<str>, Reading>,
     /// The replicas it was last told of.
     pub fleet: Option<Fleet>,
-    /// What it would do, where we only advise: from, to, and why.
-    pub advice: Option<(u32, u32, String)>,
+    /// What it would do, where we only advise and other replicas are there.
+    pub advice: Option<Advice>,
     /// Its starts, newest last: when each was over, and how long its phases took.
     pub starts: Vec<Started>,
     /// What engines and gateways said of its work at the last look; only with policy `slo`.
@@ -124,6 +125,27 @@ pub struct Entry {
     pub(super) waits: bool,
     /// Jobs that were made, and until when watches may not know.
     pub(super) born: BTreeMap<String, Time>,
+}
+
+/// A count that would be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// The count there is.
+    pub from: u32,
+    /// The count there would be.
+    pub to: u32,
+    /// The decision in a sentence.
+    pub why: String,
+    /// Who wrote the count there is, where that is known.
+    pub writer: Option<Arc<str>>,
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Advice { from, to, why, writer } = self;
+        let writer = writer.as_deref().unwrap_or("nobody known");
+        write!(f, "would scale from {from} to {to}; {why} (the count there was written by {writer})")
+    }
 }
 
 /// A start: when it was over, and how long each phase of it took.

@@ -23,6 +23,7 @@ mod scrapes;
 mod see;
 mod tell;
 mod trust;
+mod users;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,7 +58,7 @@ use crate::persist::{self, Remembered};
 use crate::watch::{NEWS_MAX, News, Sight, Watches};
 use crate::write::{self, Gate, Hold, Permit, Queue, Write};
 pub(crate) use act::FINALIZER;
-pub use entry::{Entry, Started};
+pub use entry::{Advice, Entry, Started};
 pub use leaving::Leave;
 pub use registered::Registered;
 
@@ -223,6 +224,8 @@ pub(crate) struct Operator {
     lag_s: f64,
     /// What there is.
     registered: Registered,
+    /// Who uses which authentication.
+    users: users::Look,
 }
 
 /// Whether we decide.
@@ -301,6 +304,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         last_tick: None,
         lag_s: 0.0,
         registered: Registered::default(),
+        users: users::Look::default(),
         connection,
         sight,
         namespace,

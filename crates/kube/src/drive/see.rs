@@ -98,6 +98,7 @@ impl Operator {
 
     /// Reads a target anew, or forgets it.
     pub(super) fn read(&mut self, key: &Key) -> Result<(), Error> {
+        self.users.due = true;
         let id = key.id();
         let object = self.index.object(&id);
         if let Some(object) = object.as_ref().filter(|object| !adopt::ours(object)) {

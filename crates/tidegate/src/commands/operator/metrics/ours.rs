@@ -34,9 +34,9 @@ fn pods(view: &View<'_>, out: &mut String) {
     each(&mut Family::new(out, "tidegate_target_draining_pods", help), &|entry| {
         entry.leave.as_ref().map(|leave| leave.pods.len() as f64)
     });
-    let help = "Replicas that would be written, where the operator only advises and other ones are there";
+    let help = "Replicas that are decided, where the operator only advises";
     each(&mut Family::new(out, "tidegate_advised_replicas", help), &|entry| {
-        entry.advice.as_ref().map(|(_, to, _)| f64::from(*to))
+        entry.latest.as_ref().filter(|_| view.advise).map(|decision| f64::from(decision.replicas))
     });
     let mut family =
         Family::new(out, "tidegate_start_phase_seconds", "How long each phase of a pod's last start took");
