@@ -263,7 +263,8 @@ impl Index {
         let id = object.id.clone();
         match &id.kind {
             Kind::Workload(_) => {
-                let new = Workload::of(&object);
+                // What was known last stays.
+                let Some(new) = Workload::of(&object) else { return Touched::default() };
                 if !self.workloads.contains_key(&id) && !self.room() {
                     return Touched::default();
                 }

@@ -8,7 +8,7 @@ use tidegate_manifest::serving::Page;
 
 use super::pending::{self, Cause};
 use super::selector::Selector;
-use crate::object::{Id, Object};
+use crate::object::{Id, Kind, Object};
 
 /// A workload, as far as scaling looks at it.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,16 +33,18 @@ pub struct Workload {
 
 impl Workload {
     /// Reads what the common workloads have: `spec.replicas` and `status.replicas` are where every kind
-    /// with `/scale` that is in use has them. What a kind has elsewhere, its watch puts there.
+    /// with `/scale` that is in use has them. What a kind has elsewhere, its watch puts there. `None` where a
+    /// kind's count is not known: a default would be a number that nobody set.
     #[must_use]
-    pub fn of(object: &Object) -> Self {
-        // A workload without the field has one replica.
-        let spec = object.count("/spec/replicas").unwrap_or(1);
+    pub fn of(object: &Object) -> Option<Self> {
+        // Deployments and StatefulSets have one replica where the field is missing; of others nobody knows.
+        let common = matches!(&object.id.kind, Kind::Workload(gvk) if crate::watch::common().contains(gvk));
+        let spec = object.count("/spec/replicas").or(common.then_some(1))?;
         let status = object.count("/status/replicas").unwrap_or(0);
         let ready = object.count("/status/readyReplicas").unwrap_or(0).min(status);
         let selector = object.json.pointer("/spec/selector").filter(|json| json.is_object());
         let text = object.text("/status/hpaPodSelector").or_else(|| object.text("/status/labelSelector"));
-        Workload {
+        Some(Workload {
             id: object.id.clone(),
             uid: object.uid().into(),
             resource_version: object.text("/metadata/resourceVersion").unwrap_or_default().into(),
@@ -51,7 +53,7 @@ impl Workload {
             template: object.json.pointer("/spec/template").cloned().map(Arc::new),
             refused: pending::refused(&object.json),
             writer: writer(&object.json),
-        }
+        })
     }
 
     /// Where its pods have their metrics.

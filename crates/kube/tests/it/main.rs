@@ -3,6 +3,7 @@
 
 mod adoption;
 mod cluster;
+mod custom;
 mod demand;
 mod election;
 mod faults;
