@@ -19,8 +19,11 @@ pub struct Workload {
     pub uid: Arc<str>,
     /// The version of the object that these numbers are of; a write names it.
     pub resource_version: Arc<str>,
-    /// `spec.replicas`, `status.replicas`, and how many of those are ready.
+    /// `spec.replicas`, `status.replicas`, and how many of those are ready, as far as the object says:
+    /// [`super::Index::fleet`] counts where it does not.
     pub fleet: Fleet,
+    /// Whether the ready ones are those of its pods: its kind's status does not count them.
+    pub count_ready: bool,
     /// Its pods.
     pub selector: Option<Selector>,
     /// Its pod template, for variables that triggers name.
@@ -41,7 +44,10 @@ impl Workload {
         let common = matches!(&object.id.kind, Kind::Workload(gvk) if crate::watch::common().contains(gvk));
         let spec = object.count("/spec/replicas").or(common.then_some(1))?;
         let status = object.count("/status/replicas").unwrap_or(0);
-        let ready = object.count("/status/readyReplicas").unwrap_or(0).min(status);
+        let ready = object.count("/status/readyReplicas");
+        // The common kinds leave a zero out. Another kind's controller may not count at all.
+        let count_ready = ready.is_none() && !common;
+        let ready = ready.unwrap_or(0).min(status);
         let selector = object.json.pointer("/spec/selector").filter(|json| json.is_object());
         let text = object.text("/status/hpaPodSelector").or_else(|| object.text("/status/labelSelector"));
         Some(Workload {
@@ -49,6 +55,7 @@ impl Workload {
             uid: object.uid().into(),
             resource_version: object.text("/metadata/resourceVersion").unwrap_or_default().into(),
             fleet: Fleet { spec, status, ready, starting: status - ready },
+            count_ready,
             selector: selector.map(Selector::of).or_else(|| text.map(Selector::parse)),
             template: object.json.pointer("/spec/template").cloned().map(Arc::new),
             refused: pending::refused(&object.json),

@@ -228,8 +228,10 @@ async fn run(client: Client, scope: Scope, labels: Option<String>, out: mpsc::Se
     while let Some(event) = stream.next().await {
         let heard = match event {
             Ok(event) => {
+                // A list that is only begun may fail yet.
+                let sees = !matches!(event, Event::Init);
                 let change = change(&tell.scope, event);
-                tell.sees().await
+                (!sees || tell.sees().await)
                     && match change {
                         Some(change) => tell.change(change).await,
                         None => true,

@@ -44,25 +44,29 @@ pub(super) async fn follow(
         };
         let heard = tokio::select! {
             event = events.next() => match event {
-                Some(Ok(event)) => take(&mut held, event, &mut tell).await,
+                // A list is only begun: whether we see is not known yet.
+                Some(Ok(Event::Init)) => {
+                    (held.object, held.listed) = (None, false);
+                    tell.change(Change::Listing(tell.scope.clone())).await
+                }
+                Some(Ok(event)) => {
+                    take(&mut held, event, &tell).await && rescaled(&mut held, api, &mut tell).await
+                }
                 Some(Err(error)) => tell.blind(super::reason(&error)).await,
                 None => return,
             },
-            () = again => true,
+            () = again => rescaled(&mut held, api, &mut tell).await,
         };
-        if !heard || !rescaled(&mut held, api, &mut tell).await {
+        if !heard {
             return;
         }
     }
 }
 
 /// Whether anybody listens still.
-async fn take(held: &mut Held, event: Event<DynamicObject>, tell: &mut Tell) -> bool {
+async fn take(held: &mut Held, event: Event<DynamicObject>, tell: &Tell) -> bool {
     match event {
-        Event::Init => {
-            (held.object, held.listed) = (None, false);
-            tell.change(Change::Listing(tell.scope.clone())).await
-        }
+        Event::Init => true,
         Event::Apply(object) | Event::InitApply(object) => {
             held.object = read(&tell.scope, &object);
             held.due = Instant::now();
