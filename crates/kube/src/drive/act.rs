@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tidegate_core::scale::decision::Status;
 use tidegate_core::scale::{Action, Decision, Event, Fleet, Reading};
 use tidegate_signals::Context;
 use tokio::time::Instant;
 
+use super::end::finalizers;
 use super::entry::ECHO;
 use super::{Entry, Error, Mind, Operator, Weight, own};
-use crate::index::target::{self, Asks, Key};
+use crate::index::target::{Asks, Key};
 use crate::object::Object;
 use crate::status::notes;
 use crate::write::{self, Note, Patch, Scale, Sent, Write};
@@ -385,62 +386,4 @@ impl Operator {
         let now = self.clock.now();
         self.queue.push(Write::Patch(Patch { id: object.id.clone(), subresource: None, json }), now);
     }
-
-    /// An object is being deleted: its replicas go back to what they were, if it asks so, and it is let go.
-    pub(super) fn leave(&mut self, key: &Key, object: &Object) {
-        if self.connection.read_only || !finalizers(object).iter().any(|one| one == FINALIZER) {
-            return;
-        }
-        let restore = object.json.pointer("/spec/advanced/restoreToOriginalReplicaCount");
-        let restore = restore.and_then(Value::as_bool) == Some(true);
-        let original = object.count("/status/originalReplicaCount").filter(|_| restore);
-        if let Some(entry) = self.entries.get_mut(key) {
-            entry.sources = None;
-        }
-        // What we have written ourselves counts, though no watch has brought it back yet.
-        let written = self.entries.get(key).and_then(|entry| entry.echo).map(|(to, _)| to);
-        let workload = target::scaled(object).and_then(|id| self.index.workload(&id));
-        if let Some(id) = workload.map(|workload| workload.id.clone())
-            && original.is_some()
-            && self.queue.scaling(&id)
-        {
-            // A count is under way: with the next tick it is known what it has left.
-            self.queue.forget_scale(&id);
-            self.again.insert(key.clone());
-            return;
-        }
-        let now = self.clock.now();
-        if let (Some(to), Some(workload)) = (original, workload)
-            && let found = written.unwrap_or(workload.fleet.spec)
-            && found != to
-        {
-            let scale = Scale {
-                key: key.clone(),
-                workload: workload.id.clone(),
-                uid: Arc::clone(&workload.uid),
-                version: Arc::clone(&workload.resource_version),
-                from: found,
-                to,
-                why: "the ScaledObject is deleted: as many as before it came".to_owned(),
-            };
-            self.queue.push(Write::Scale(scale), now);
-            return;
-        }
-        self.release(object);
-    }
-
-    fn release(&mut self, object: &Object) {
-        let mut left = finalizers(object);
-        left.retain(|one| one != FINALIZER);
-        let json = json!({"metadata": {
-            "resourceVersion": object.text("/metadata/resourceVersion"), "finalizers": left,
-        }});
-        let now = self.clock.now();
-        self.queue.push(Write::Patch(Patch { id: object.id.clone(), subresource: None, json }), now);
-    }
-}
-
-fn finalizers(object: &Object) -> Vec<String> {
-    let all = object.json.pointer("/metadata/finalizers").and_then(Value::as_array);
-    all.into_iter().flatten().filter_map(|one| Some(one.as_str()?.to_owned())).collect()
 }

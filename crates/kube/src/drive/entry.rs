@@ -12,10 +12,9 @@ use tidegate_signals::trust::Trust;
 use tidegate_signals::work::Work;
 
 use super::access::Access;
-use super::leaving::{Leave, Taken, leaving};
+use super::leaving::{Leave, Taken};
 use super::room;
 use crate::index::target::Key;
-use crate::live;
 use crate::object::Id;
 
 /// After a count was written, watches may still bring the one before. For so long they are not believed.
@@ -165,11 +164,6 @@ impl Entry {
         let short = matches!(self.room, Some(None)) && room::is_over(self.short_since, now);
         let taken = self.taken.as_ref().is_some_and(|taken| taken.is_over(now));
         scaled || short || taken || self.born.values().any(|until| *until <= now)
-    }
-
-    /// Whether a pod is one that goes.
-    pub(super) fn drains(&self, pod: &live::Pod) -> bool {
-        pod.namespace == self.key.namespace && leaving(self).contains(&pod.name)
     }
 
     /// Whether somebody else still has it, and it is only decided to see whether we agree.

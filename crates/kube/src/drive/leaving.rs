@@ -267,6 +267,27 @@ impl Operator {
         }
     }
 
+    /// Takes back what we wrote of a workload's pods; of those that were `left` to go also what is still on its way.
+    pub(super) fn uncost(&mut self, workload: &Id, left: &BTreeSet<Arc<str>>) {
+        let by_cost = Chooser::of(workload) == Some(Chooser::Cost);
+        if self.connection.read_only || !by_cost {
+            return;
+        }
+        let ours = |(id, facts): &(&Id, &Facts)| match facts.deletion_cost {
+            Some(cost) => cost == COST,
+            None => left.contains(&id.name),
+        };
+        let costed: Vec<Id> = staying(&self.index, workload)
+            .iter()
+            .filter(|pod| ours(pod))
+            .map(|(id, _)| (*id).clone())
+            .collect();
+        for id in costed {
+            // It takes the place of a cost that waits, and goes after one that is under way.
+            self.queue.push(Write::Patch(uncosted(id)), self.clock.now());
+        }
+    }
+
     fn cost(&mut self, id: Id, cost: Value) {
         if self.connection.read_only {
             return;
@@ -277,6 +298,11 @@ impl Operator {
             self.queue.push(write, self.clock.now());
         }
     }
+}
+
+fn uncosted(id: Id) -> Patch {
+    let json = json!({"metadata": {"annotations": {DELETION_COST: Value::Null}}});
+    Patch { id, subresource: None, json }
 }
 
 /// The pods that go, before and after the count is written.

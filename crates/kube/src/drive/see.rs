@@ -105,12 +105,7 @@ impl Operator {
         let cluster = self.namespace.clone();
         let read = target::read(&mut self.index, key, &cluster);
         let (Some(read), Some(object)) = (read, object) else {
-            if let Some(entry) = self.entries.remove(key) {
-                self.live.drain(|pod| entry.drains(pod), &BTreeSet::new());
-                self.scrapes.forget(key);
-                self.control.remove(&entry.name);
-                self.memory.forget(&entry.name);
-            }
+            self.end(key);
             return Ok(());
         };
         let now = self.clock.now();
@@ -139,6 +134,11 @@ impl Operator {
         }
         self.complete(key);
         self.lament(key, troubled.as_ref());
+        let idle = |entry: &Entry| entry.trouble.is_some() || entry.watched();
+        if self.entries.get(key).is_some_and(|entry| entry.leave.is_some() && idle(entry)) {
+            // Nobody decides whether they go.
+            self.keep_pods(key);
+        }
         let entry = self.entries.get(key).filter(|entry| entry.watched());
         if let Some(why) = entry.and_then(|entry| entry.trouble.clone()) {
             self.waits(key, format!("when this is mended: {why}"));
