@@ -24,6 +24,8 @@ pub struct Workload {
     pub fleet: Fleet,
     /// Whether the ready ones are those of its pods: its kind's status does not count them.
     pub count_ready: bool,
+    /// The number of its first pod, where its pods have numbers: `spec.ordinals.start` of a StatefulSet.
+    pub first_ordinal: u32,
     /// Its pods.
     pub selector: Option<Selector>,
     /// Its pod template, for variables that triggers name.
@@ -56,6 +58,7 @@ impl Workload {
             resource_version: object.text("/metadata/resourceVersion").unwrap_or_default().into(),
             fleet: Fleet { spec, status, ready, starting: status - ready },
             count_ready,
+            first_ordinal: object.count("/spec/ordinals/start").unwrap_or(0),
             selector: selector.map(Selector::of).or_else(|| text.map(Selector::parse)),
             template: object.json.pointer("/spec/template").cloned().map(Arc::new),
             refused: pending::refused(&object.json),

@@ -15,7 +15,7 @@ pub(super) fn trim(kind: &Kind, json: &mut Value) {
     match kind {
         Kind::Workload(_) => {
             metadata.insert("managedFields".to_owned(), managers.as_ref().map_or(Value::Null, replicas));
-            keep(json, "spec", &["replicas", "selector", "template"]);
+            keep(json, "spec", &["replicas", "selector", "template", "ordinals"]);
         }
         Kind::ScaledObject | Kind::ScaledJob => {
             metadata.insert("managedFields".to_owned(), managers.as_ref().map_or(Value::Null, names));

@@ -156,6 +156,22 @@ async fn of_a_stateful_set_the_highest_ordinal_is_drained_whatever_it_has_to_do(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stateful_set_that_begins_at_another_ordinal_keeps_its_lower_ones() {
+    let three = Three::start("statefulsets", "StatefulSet", [4, 4, 4]).await;
+    // Two of them are llama-1 and llama-2.
+    three.server.delete("pods", "prod", "llama-0");
+    three.server.edit("statefulsets", "prod", "llama", |object| {
+        object["spec"]["ordinals"] = json!({"start": 1});
+        (object["spec"]["replicas"], object["status"]["replicas"]) = (json!(2), json!(2));
+        object["status"]["readyReplicas"] = json!(2);
+    });
+    three.prometheus.set(Some(4.0));
+    until("it says so", || three.says("Draining")).await;
+    assert!(three.message("Draining").starts_with("llama-2 go"), "{}", three.message("Draining"));
+    three.operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drain_is_over_when_the_pods_own_time_for_ending_is() {
     let three = Three::start("deployments", "Deployment", [5, 3, 4]).await;
     three.server.edit("deployments", "prod", "llama", |object| {
