@@ -262,14 +262,7 @@ impl Operator {
         }
         match (write, outcome) {
             (Write::Scale(scale), outcome) => self.scaled(&scale, outcome)?,
-            // Watches may have brought it already, while it was not believed.
-            (Write::Create(job), Ok(_)) => self.count(&job.key)?,
-            (Write::Create(job), Err(error)) => {
-                let message = format!("Not created: {error}");
-                let said = notes::Said { warning: true, reason: "KEDAJobCreateFailed", message };
-                self.note(&job.key, said);
-                self.not_done(&job.key)?;
-            }
+            (Write::Create(job), outcome) => self.created(&job, failures, outcome)?,
             (Write::Delete { id, .. }, Err(error)) => self.not_removed(&id, &error.to_string()),
             (Write::State(_), Err(error)) => {
                 self.remark(Weight::Warning, &format!("what is remembered cannot be written: {error}"));
@@ -332,7 +325,7 @@ impl Operator {
                 self.act(key, actions)?;
                 self.decide(key)
             }
-            Ok(Sent::Advised) => self.not_done(key),
+            Ok(Sent::Advised | Sent::Exists) => self.not_done(key),
             Err(error) => {
                 self.note(key, notes::not_scaled(*from, *to, &error.to_string()));
                 self.remark(Weight::Warning, &format!("{key}: not scaled from {from} to {to}: {error}"));

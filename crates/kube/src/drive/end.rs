@@ -21,6 +21,7 @@ impl Operator {
         if let Some(workload) = &entry.workload {
             self.queue.forget_scale(workload);
         }
+        self.queue.forget_jobs(key);
         self.scrapes.forget(key);
         self.control.remove(&entry.name);
         self.memory.forget(&entry.name);
@@ -44,6 +45,7 @@ impl Operator {
             entry.sources = None;
         }
         self.keep_pods(key);
+        self.queue.forget_jobs(key);
         if self.connection.read_only || !finalizers(object).iter().any(|one| one == FINALIZER) {
             return;
         }

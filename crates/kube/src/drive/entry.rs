@@ -12,6 +12,7 @@ use tidegate_signals::trust::Trust;
 use tidegate_signals::work::Work;
 
 use super::access::Access;
+use super::jobs::Batch;
 use super::leaving::{Leave, Taken};
 use super::room;
 use crate::index::target::Key;
@@ -100,6 +101,8 @@ pub struct Entry {
     pub(super) demand: Option<Reading>,
     /// Whether it was told that no gateway has spoken yet.
     pub(super) waits: bool,
+    /// Jobs that are being made.
+    pub(super) batch: Batch,
     /// Jobs that were made, and until when watches may not know.
     pub(super) born: BTreeMap<String, Time>,
 }
@@ -154,6 +157,7 @@ impl Entry {
             since: Time::ORIGIN,
             demand: None,
             waits: false,
+            batch: Batch::default(),
             born: BTreeMap::new(),
         }
     }

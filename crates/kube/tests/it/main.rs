@@ -10,6 +10,7 @@ mod faults;
 mod faults_real;
 mod guides;
 mod install;
+mod jobs;
 mod leaving;
 mod link;
 mod outage;

@@ -316,6 +316,10 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
     let refused =
         lock(&state).refused.iter().find(|(of, part, _)| *of == method && uri.contains(part)).cloned();
     if let Some((_, _, code)) = refused {
+        let (body, who) = (Value::Null, String::new());
+        if method != Method::GET {
+            lock(&state).written.push(Written { method, path: uri, body, who, code: code.as_u16() });
+        }
         return outcome(Err((code, "refused")));
     }
     if method == Method::GET && query.contains_key("watch") {
