@@ -48,7 +48,12 @@ impl Operator {
                 self.count(&key)?;
             }
             self.look_at_usage();
+            // A ScaledJob whose sources still have their time is asked again only after that.
+            let open = self.entries.values().filter(|entry| entry.asked && entry.key.asks == Asks::ScaledJob);
+            let open: Vec<Key> = open.map(|entry| entry.key.clone()).collect();
+            open.iter().try_for_each(|key| self.answered(key))?;
             let able = self.entries.values().filter(|entry| entry.able() && entry.due <= now);
+            let able = able.filter(|entry| !(entry.asked && entry.key.asks == Asks::ScaledJob));
             let keys: Vec<Key> = able.map(|entry| entry.key.clone()).collect();
             for key in keys {
                 self.ask(&key)?;
@@ -67,6 +72,7 @@ impl Operator {
             // A job that has just started has not taken its work yet: a ScaledJob is decided once a poll.
             let pause = entry.spec.as_ref().map(|spec| spec.polling_interval).unwrap_or_default();
             entry.due = now + pause;
+            (entry.asked_at, entry.owed) = (now, false);
         }
         self.tell_work(key)?;
         self.tell_per_pod(key)?;
@@ -98,18 +104,27 @@ impl Operator {
 
     /// A target's sources have answered, or it has waited for them as long as it may.
     pub(super) fn answered(&mut self, key: &Key) -> Result<(), Error> {
+        let now = self.clock.now();
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         let Some(sources) = entry.sources.clone() else { return Ok(()) };
+        if key.asks == Asks::ScaledJob && entry.asked && sources.awaits() && !entry.is_silent(now) {
+            return Ok(());
+        }
         let in_time = std::mem::take(&mut entry.asked);
         let answers = sources.answers();
         let nothing = answers.is_empty();
+        let late = match key.asks {
+            // What was said before is not decided on twice: Jobs have taken that work, or will. So one whose source
+            // was silent is decided once more when it has spoken, unless Jobs were made without it.
+            Asks::ScaledJob => !sources.awaits() && std::mem::take(&mut entry.owed),
+            _ => !nothing,
+        };
+        entry.owed |= in_time && sources.awaits();
         self.take_readings(key, answers)?;
         if in_time {
             self.watch_signals(key);
         }
-        // What comes late is decided on as soon as it is there; not for a ScaledJob, whose new Jobs have not taken
-        // their work yet.
-        if in_time || (!nothing && key.asks != Asks::ScaledJob) { self.decide(key) } else { Ok(()) }
+        if in_time || late { self.decide(key) } else { Ok(()) }
     }
 
     /// Those that wait for answers have waited long enough: they are decided on what there is.

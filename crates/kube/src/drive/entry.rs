@@ -8,6 +8,7 @@ use tidegate_core::scale::{Decision, Fleet, Job, Pod, Reading, Room, Spec};
 use tidegate_core::time::{Span, Time};
 use tidegate_manifest::serving::Page;
 use tidegate_signals::Sources;
+use tidegate_signals::asker::SILENT;
 use tidegate_signals::trust::Trust;
 use tidegate_signals::work::Work;
 
@@ -76,6 +77,9 @@ pub struct Entry {
     pub(super) told: u64,
     /// Whether its sources are being asked.
     pub(super) asked: bool,
+    /// When they were asked, for a ScaledJob, and whether it was decided without an answer that is still to come.
+    pub(super) asked_at: Time,
+    pub(super) owed: bool,
     /// Whether everything that it refers to was looked for.
     pub(super) complete: bool,
     /// When it was last active.
@@ -144,6 +148,8 @@ impl Entry {
             sources: None,
             told: 0,
             asked: false,
+            asked_at: Time::ORIGIN,
+            owed: false,
             complete: false,
             active: None,
             was_active: false,
@@ -168,6 +174,11 @@ impl Entry {
         let short = matches!(self.room, Some(None)) && room::is_over(self.short_since, now);
         let taken = self.taken.as_ref().is_some_and(|taken| taken.is_over(now));
         scaled || short || taken || self.born.values().any(|until| *until <= now)
+    }
+
+    /// Whether its sources have had their time: then those that are silent say so themselves.
+    pub(super) fn is_silent(&self, now: Time) -> bool {
+        now.since(self.asked_at) >= SILENT
     }
 
     /// Whether somebody else still has it, and it is only decided to see whether we agree.

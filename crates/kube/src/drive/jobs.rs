@@ -31,6 +31,11 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// Those that are not answered for.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.open.iter().map(String::as_str).chain(self.rest.iter().map(|job| &*job.name))
+    }
+
     fn next(&mut self) -> Option<NewJob> {
         let job = self.rest.pop_front()?;
         self.open.insert(job.name.clone());
@@ -84,8 +89,12 @@ impl Operator {
             return self.not_done(key);
         }
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
-        for _ in 0..count.min(jobs::AT_ONCE_MAX) {
-            let name = jobs::name(&key.name, fastrand::u64(..));
+        entry.owed = false;
+        let known: Vec<Arc<str>> = self.index.jobs_of(key).map(|job| Arc::clone(&job.id.name)).collect();
+        let taken = known.iter().map(|name| &**name).chain(entry.born.keys().map(String::as_str));
+        let numbers = jobs::Numbers::of(&key.name, scaled_job.uid());
+        let names = numbers.free(taken.chain(entry.batch.names()), count.min(jobs::AT_ONCE_MAX));
+        for name in names {
             entry.born.insert(name.clone(), now + ECHO);
             let job = NewJob { key: key.clone(), json: jobs::new(&scaled_job, &name), name };
             entry.batch.rest.push_back(job);

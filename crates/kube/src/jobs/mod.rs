@@ -1,5 +1,7 @@
 //! Jobs of a ScaledJob: made, counted, and cleared away.
 
+mod name;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
@@ -8,6 +10,7 @@ use tidegate_core::scale::{Job, JobPod};
 use crate::adopt::{PAUSE_KEDA, STANDS, WISH};
 use crate::index::pods::Facts;
 use crate::object::Object;
+pub use name::Numbers;
 
 /// The label by which a Job is a ScaledJob's, as KEDA's.
 pub const LABEL: &str = "scaledjob.keda.sh/name";
@@ -171,14 +174,6 @@ fn handed_on(annotation: &str) -> bool {
     !annotation.starts_with("kubectl.kubernetes.io/") && ![WISH, STANDS, PAUSE_KEDA].contains(&annotation)
 }
 
-/// A name that no other Job has: the ScaledJob's, cut so that the pods' names fit, and 40 bits.
-#[must_use]
-pub fn name(scaled_job: &str, random: u64) -> String {
-    // A pod's name adds six letters to its Job's, and 63 is the limit of a label.
-    let kept: String = scaled_job.chars().take(46).collect();
-    format!("{}-{:010x}", kept.trim_end_matches(['-', '.']), random & 0xff_ffff_ffff)
-}
-
 /// A label's value is 63 letters at the most.
 fn cut(text: &str) -> &str {
     text.get(..63).unwrap_or(text)
@@ -266,12 +261,5 @@ mod tests {
             let made = new(&scaled_job(json!({"jobTargetRef": template})), "batch-1");
             assert_eq!(made["spec"]["template"]["spec"]["restartPolicy"], "OnFailure");
         }
-    }
-
-    #[test]
-    fn names_fit_a_label_however_long_the_scaled_jobs_is() {
-        let long = "a".repeat(200);
-        assert_eq!(name(&long, u64::MAX).len(), 57);
-        assert_eq!(name("batch", 0xab), "batch-00000000ab");
     }
 }

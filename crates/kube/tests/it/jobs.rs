@@ -3,7 +3,8 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::rig::{Operator, Prometheus, decisions, until};
+use super::link::Link;
+use super::rig::{Operator, Prometheus, Setup, decisions, until};
 use super::server::Server;
 
 /// One Job for five that wait, decided each second.
@@ -93,4 +94,72 @@ async fn finished_jobs_go_in_the_background_and_outdated_ones_as_the_rollout_say
     };
     assert_eq!((policy(&names[0]), policy(&names[1])), (json!("Background"), json!("Foreground")));
     operator.stop().await;
+}
+
+fn finish_all(server: &Server) {
+    for job in server.all("jobs") {
+        server.edit("jobs", "prod", job["metadata"]["name"].as_str().unwrap(), |job| {
+            job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_that_was_read_at_the_last_poll_is_not_decided_on_again() {
+    let accurate = json!({"scalingStrategy": {"strategy": "accurate"}});
+    let (server, prometheus) = one(10.0, accurate).await;
+    let operator = Operator::start(&server, false).await;
+    until("two jobs", || server.all("jobs").len() == 2).await;
+    prometheus.hold(true);
+    let asked = prometheus.asked();
+    until("a poll waits for its answer", || prometheus.asked() > asked).await;
+    finish_all(&server);
+    // Its work is done; ten are only what was said before.
+    decisions(&operator, 3).await;
+    assert_eq!(server.all("jobs").len(), 2);
+    prometheus.set(Some(5.0));
+    prometheus.hold(false);
+    until("one for what waits now", || server.all("jobs").len() == 3).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_comes_after_a_second_is_decided_on_and_not_left_for_the_next_poll() {
+    let (server, prometheus) = one(12.0, json!({"pollingInterval": 600})).await;
+    prometheus.hold(true);
+    let operator = Operator::start(&server, false).await;
+    // It is decided once without it, since another source might have work.
+    decisions(&operator, 1).await;
+    assert_eq!(server.all("jobs").len(), 0);
+    prometheus.hold(false);
+    until("three jobs", || server.all("jobs").len() == 3).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_leaders_that_a_parted_network_makes_each_job_is_made_once() {
+    let (server, prometheus) = one(0.0, json!({})).await;
+    let link = Link::to(server.addr).await;
+    let parted = Operator::at(link.addr, "parted", Setup::default()).await;
+    until("it leads", || parted.told.leads()).await;
+    decisions(&parted, 2).await;
+    let other = Operator::at(server.addr, "other", Setup::default()).await;
+    link.hold(true);
+    // It leads as far as it knows; its Jobs are on their way for as long as the link is held.
+    prometheus.set(Some(12.0));
+    until("the other leads", || other.told.leads()).await;
+    until("three jobs", || server.all("jobs").len() == 3).await;
+    decisions(&other, 2).await;
+    link.hold(false);
+    let late = || {
+        let written = server.written().into_iter();
+        written.filter(|one| one.who == "parted" && one.path.ends_with("/jobs")).collect::<Vec<_>>()
+    };
+    until("its Jobs arrive", || !late().is_empty()).await;
+    until("it knows that it does not lead", || parted.told.says("another operator leads")).await;
+    decisions(&other, 3).await;
+    assert!(late().iter().all(|written| written.code == 409), "{:#?}", late());
+    assert_eq!(server.all("jobs").len(), 3);
+    other.stop().await;
+    parted.stop().await;
 }
