@@ -12,6 +12,7 @@ mod access;
 mod act;
 mod adopt;
 mod demand;
+mod end;
 mod entry;
 mod jobs;
 mod leaving;

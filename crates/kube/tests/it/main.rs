@@ -3,12 +3,14 @@
 
 mod adoption;
 mod cluster;
+mod custom;
 mod demand;
 mod election;
 mod faults;
 mod faults_real;
 mod guides;
 mod install;
+mod jobs;
 mod leaving;
 mod link;
 mod outage;
