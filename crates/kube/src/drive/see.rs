@@ -209,8 +209,11 @@ impl Operator {
         let now = self.clock.now();
         let memory = self.memory.take(&key.target(), object.uid());
         let remembered = memory.as_ref().map(|memory| memory.at);
-        let state = memory.map(|memory| memory.state);
-        let trouble = self.control.add(spec, state.unwrap_or_default()).err().map(|error| error.to_string());
+        let mut state = memory.map(|memory| memory.state).unwrap_or_default();
+        if let Some(at) = remembered {
+            state.unwatched(&spec, now.since(at));
+        }
+        let trouble = self.control.add(spec, state).err().map(|error| error.to_string());
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         entry.remembered = remembered;
         if entry.trouble.is_none() {
@@ -223,9 +226,8 @@ impl Operator {
             entry.active = Some(now);
             entry.was_active = true;
         }
-        if remembered.is_none() || active(object) {
-            self.step(key, &Event::Life(life))?;
-        }
+        // Also beside what is remembered, which may be half a minute older than the status: the later of both counts.
+        self.step(key, &Event::Life(life))?;
         Ok(())
     }
 
