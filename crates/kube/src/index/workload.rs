@@ -66,10 +66,14 @@ impl Workload {
     pub fn manifest(&self) -> Option<Value> {
         let template = self.template.as_ref()?;
         let gvk = self.id.kind.gvk();
+        let spec = match &*gvk.kind {
+            "LeaderWorkerSet" => json!({"leaderWorkerTemplate": {"workerTemplate": &**template}}),
+            _ => json!({"template": &**template, "selector": {}}),
+        };
         Some(json!({
             "apiVersion": gvk.api_version(), "kind": &*gvk.kind,
             "metadata": {"name": &*self.id.name, "namespace": &*self.id.namespace},
-            "spec": {"template": &**template, "selector": {}},
+            "spec": spec,
         }))
     }
 }

@@ -7,6 +7,7 @@ mod demand;
 mod election;
 mod faults;
 mod faults_real;
+mod groups;
 mod guides;
 mod install;
 mod leaving;
