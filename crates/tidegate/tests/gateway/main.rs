@@ -2,6 +2,7 @@
 //! whose containers are `tidegate engine` processes beside them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod account;
 mod alone;
 mod demo;
 mod kubelet;
