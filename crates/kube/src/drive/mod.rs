@@ -123,6 +123,8 @@ pub trait Audience: Send {
     fn decided(&mut self, at: Time, from: u32, decision: &Arc<Decision>);
     /// A remark.
     fn remark(&mut self, at: Time, weight: Weight, text: &str);
+    /// The loop has not begun for want of an API server; it asks for one each second.
+    fn waits(&mut self) {}
     /// Everything as it is, once a second.
     fn look(&mut self, view: &View<'_>);
 }
@@ -136,6 +138,8 @@ pub struct View<'a> {
     pub standing: Standing,
     /// Whether nothing is written.
     pub advise: bool,
+    /// Whether everything that is always watched was listed once.
+    pub synced: bool,
     /// Whether we decide.
     pub deciding: bool,
     /// The targets.
@@ -319,6 +323,7 @@ async fn reckon(
 ) -> Option<Clock> {
     let mut told = String::new();
     loop {
+        audience.waits();
         let why = tokio::select! {
             () = stop.cancelled() => return None,
             ahead = crate::clock::ahead(connection, &clock) => match ahead {

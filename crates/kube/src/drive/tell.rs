@@ -105,6 +105,7 @@ impl Operator {
             at: self.clock.now(),
             standing: if self.connection.read_only { Standing::Standby } else { *self.standing.borrow() },
             advise: self.connection.read_only,
+            synced: self.synced,
             deciding: self.mind == super::Mind::Decides,
             entries: &self.entries,
             waiting: self.queue.len(),

@@ -76,12 +76,16 @@ impl Workload {
     /// The manifest of it that a target's triggers are read with.
     #[must_use]
     pub fn manifest(&self) -> Option<Value> {
-        let template = self.template.as_ref()?;
+        let template = self.template.as_ref()?.open();
         let gvk = self.id.kind.gvk();
+        let spec = match &*gvk.kind {
+            "LeaderWorkerSet" => json!({"leaderWorkerTemplate": {"workerTemplate": template}}),
+            _ => json!({"template": template, "selector": {}}),
+        };
         Some(json!({
             "apiVersion": gvk.api_version(), "kind": &*gvk.kind,
             "metadata": {"name": &*self.id.name, "namespace": &*self.id.namespace},
-            "spec": {"template": template.open(), "selector": {}},
+            "spec": spec,
         }))
     }
 }

@@ -273,6 +273,16 @@ async fn serve(listener: TcpListener, shared: Shared, stop: CancellationToken) {
     }
 }
 
+/// The one kind of somebody else's that is served.
+fn leader_worker_sets() -> Value {
+    let resource = |name: &str, kind: &str| json!({"name": name, "singularName": "", "namespaced": true, "kind": kind, "verbs": ["get", "list", "watch"]});
+    let both = [resource("leaderworkersets", "LeaderWorkerSet"), resource("leaderworkersets/scale", "Scale")];
+    json!({
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "leaderworkerset.x-k8s.io/v1",
+        "resources": both,
+    })
+}
+
 /// What a path names.
 struct Path {
     plural: String,
@@ -301,6 +311,9 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
     }
     if request.uri().path() == custom::GROUP {
         return reply(StatusCode::OK, &custom::resources());
+    }
+    if request.uri().path() == "/apis/leaderworkerset.x-k8s.io/v1" {
+        return reply(StatusCode::OK, &leader_worker_sets());
     }
     let path = path(request.uri().path());
     let query: BTreeMap<String, String> = request
@@ -491,7 +504,8 @@ fn scale_of(path: &Path, object: &Value) -> Value {
     }
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": object["metadata"],
-        "spec": {"replicas": object["spec"]["replicas"]}, "status": {"replicas": object["status"]["replicas"]},
+        "spec": {"replicas": object["spec"]["replicas"]},
+        "status": {"replicas": object["status"]["replicas"], "selector": object["status"]["hpaPodSelector"]},
     })
 }
 
