@@ -131,7 +131,7 @@ impl Routes {
     /// The workloads that are watched each by its name: of kinds that are not watched whole.
     #[must_use]
     pub fn singles(&self) -> BTreeSet<Scope> {
-        let scaled = self.index.objects(&Kind::ScaledObject).filter_map(|object| target::scaled(object));
+        let scaled = self.index.objects(&Kind::ScaledObject).filter_map(|object| target::scaled(&object));
         scaled.filter_map(|id| single(&id)).collect()
     }
 
