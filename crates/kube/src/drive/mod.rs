@@ -12,6 +12,7 @@ mod access;
 mod act;
 mod adopt;
 mod demand;
+mod end;
 mod entry;
 mod jobs;
 mod leaving;
@@ -54,7 +55,7 @@ use crate::lease::elector::Standing;
 use crate::lease::{self, Which};
 use crate::live::Live;
 use crate::object::Scope;
-use crate::persist::{self, Remembered};
+use crate::persist::{self, Recalled};
 use crate::watch::{NEWS_MAX, News, Sight, Watches};
 use crate::write::{self, Gate, Hold, Permit, Queue, Write};
 pub(crate) use act::FINALIZER;
@@ -126,6 +127,8 @@ pub trait Audience: Send {
     fn decided(&mut self, at: Time, from: u32, decision: &Arc<Decision>);
     /// A remark.
     fn remark(&mut self, at: Time, weight: Weight, text: &str);
+    /// The loop has not begun for want of an API server; it asks for one each second.
+    fn waits(&mut self) {}
     /// Everything as it is, once a second.
     fn look(&mut self, view: &View<'_>);
 }
@@ -139,6 +142,8 @@ pub struct View<'a> {
     pub standing: Standing,
     /// Whether nothing is written.
     pub advise: bool,
+    /// Whether everything that is always watched was listed once.
+    pub synced: bool,
     /// Whether we decide.
     pub deciding: bool,
     /// The targets.
@@ -201,7 +206,7 @@ pub(crate) struct Operator {
     watches: Watches,
     said: mpsc::Sender<Said>,
     outcomes: mpsc::Sender<Outcome>,
-    recalled: mpsc::Sender<Result<Remembered, String>>,
+    recalled: mpsc::Sender<Result<Recalled, String>>,
     /// The cluster, as sources see it.
     cluster: Cluster,
     queries: Queries,
@@ -336,6 +341,7 @@ async fn reckon(
 ) -> Option<Clock> {
     let mut told = String::new();
     loop {
+        audience.waits();
         let why = tokio::select! {
             () = stop.cancelled() => return None,
             ahead = crate::clock::ahead(connection, &clock) => match ahead {
@@ -378,7 +384,7 @@ struct Inboxes {
     news: mpsc::Receiver<News>,
     said: mpsc::Receiver<Said>,
     outcomes: mpsc::Receiver<Outcome>,
-    recalled: mpsc::Receiver<Result<Remembered, String>>,
+    recalled: mpsc::Receiver<Result<Recalled, String>>,
     used: mpsc::Receiver<own::Used>,
 }
 
@@ -482,7 +488,7 @@ impl Operator {
     }
 
     /// What was remembered is here: every target goes on from it.
-    fn recall(&mut self, remembered: Result<Remembered, String>) -> Result<(), Error> {
+    fn recall(&mut self, remembered: Result<Recalled, String>) -> Result<(), Error> {
         if self.mind != Mind::Recalls {
             return Ok(());
         }
@@ -495,6 +501,7 @@ impl Operator {
                 return Ok(());
             }
         };
+        self.expect_gateways(remembered.gateways.clone());
         self.memory = persist::Book::new(remembered);
         self.mind = Mind::Decides;
         let keys: BTreeSet<Key> = self.keys();

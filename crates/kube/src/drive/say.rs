@@ -47,9 +47,9 @@ impl Ready {
 
 impl Operator {
     pub(super) fn note(&mut self, key: &Key, said: Said) {
-        let id = key.id();
-        if let Some(uid) = self.index.uid(&id).map(Arc::clone) {
-            self.note_of(id, uid, said);
+        let about = key.id();
+        if let Some(uid) = self.index.uid(&about).map(Arc::clone) {
+            self.note_of(about, uid, said);
         }
     }
 
@@ -123,17 +123,16 @@ impl Operator {
             return;
         }
         let known = self.index.object(id);
-        let (object, happened) = match (change, known) {
-            (Change::Applied(new), None) => ((**new).clone(), Happened::Added),
+        let (object, happened) = match (change, &known) {
+            (Change::Applied(new), None) => (&**new, Happened::Added),
             (Change::Applied(new), Some(old)) if old.json.get("spec") != new.json.get("spec") => {
-                ((**new).clone(), Happened::Updated)
+                (&**new, Happened::Updated)
             }
-            (Change::Gone(_), Some(old)) => ((*old).clone(), Happened::Deleted),
+            (Change::Gone(_), Some(old)) => (&**old, Happened::Deleted),
             _ => return,
         };
         if let Some(said) = notes::authentication(&object.id.kind, happened) {
-            let uid = object.uid().into();
-            self.note_of(object.id, uid, said);
+            self.note_of(object.id.clone(), object.uid().into(), said);
         }
     }
 }

@@ -5,7 +5,9 @@
 //! ```
 //!
 //! A target is a ScaledObject and the workload it scales, or a workload whose pods say a model. Its endpoints
-//! are those of EndpointSlices whose pod its selector chooses. An API server that is away changes nothing:
+//! are those of EndpointSlices whose pod its selector chooses; of groups of pods, such as a LeaderWorkerSet's, the
+//! leaders. Deployments and StatefulSets are watched whole, any other kind by the names that ScaledObjects scale; which
+//! pods are its, `/scale` says. An API server that is away changes nothing:
 //! what was seen last is routed on.
 //!
 //! - [`slices`]: endpoints of a namespace; [`said`]: what annotations, labels and commands say.
@@ -25,10 +27,10 @@ use tidegate_core::time::Span;
 use tidegate_manifest::serving::Page;
 use tokio::sync::{mpsc, watch};
 
-use crate::index::Index;
 use crate::index::pods::Facts;
 use crate::index::target::{self, Asks, Key};
 use crate::index::workload::Workload;
+use crate::index::{Index, single};
 use crate::object::{Change, Id, Kind, Object, Scope};
 use crate::watch::{NEWS_MAX, News, Sight, Watches};
 use said::Written;
@@ -126,6 +128,18 @@ impl Routes {
         self.index.is_listed(scope)
     }
 
+    /// The workloads that are watched each by its name: of kinds that are not watched whole.
+    #[must_use]
+    pub fn singles(&self) -> BTreeSet<Scope> {
+        let scaled = self.index.objects(&Kind::ScaledObject).filter_map(|object| target::scaled(&object));
+        scaled.filter_map(|id| single(&id)).collect()
+    }
+
+    /// Forgets the workloads that are watched by their names, but for these.
+    pub fn forget(&mut self, kept: &BTreeSet<Scope>) {
+        self.index.forget_listed(kept);
+    }
+
     /// The table, where it has changed since it was last asked for.
     pub fn turn(&mut self) -> Option<Table> {
         let mut changed = false;
@@ -187,7 +201,7 @@ impl Routes {
     ) -> Route {
         let page = workload.page().filter(|page| page.certain && !page.https);
         let at = |id: &Id, facts: &Facts| {
-            let endpoint = endpoints.get(&id.name)?;
+            let endpoint = endpoints.get(&id.name).filter(|_| leads(facts))?;
             // A Service may publish what is not ready; its pod says so itself.
             let draining = endpoint.draining || facts.deleting;
             let metrics =
@@ -211,6 +225,14 @@ impl Routes {
     }
 }
 
+/// The label with a pod's place in its group, 0 for the leader: only leaders take requests.
+const PLACE_IN_GROUP: &str = "leaderworkerset.sigs.k8s.io/worker-index";
+
+/// Whether a pod is its group's leader, or in no group.
+fn leads(facts: &Facts) -> bool {
+    facts.labels.get(PLACE_IN_GROUP).is_none_or(|place| place == "0")
+}
+
 impl Route {
     /// The key under which the operator knows a ScaledObject of this name.
     #[must_use]
@@ -223,8 +245,9 @@ impl Route {
 pub async fn watch(client: Client, sight: Sight, out: watch::Sender<Seen>) {
     let (news_out, mut news) = mpsc::channel(NEWS_MAX);
     let scopes = sight.routes();
-    let _watches = Watches::of(client, sight, scopes.clone(), news_out);
+    let mut watches = Watches::of(client, sight, scopes.clone(), news_out);
     let (mut routes, mut seen) = (Routes::default(), Seen::default());
+    let mut singles = BTreeSet::new();
     let mut batch = Vec::with_capacity(NEWS_AT_ONCE);
     while news.recv_many(&mut batch, NEWS_AT_ONCE).await > 0 {
         let mut turned = false;
@@ -240,7 +263,17 @@ pub async fn watch(client: Client, sight: Sight, out: watch::Sender<Seen>) {
                 News::Sees(scope) => turned |= seen.blind.remove(&scope).is_some(),
             }
         }
-        let complete = seen.complete || scopes.iter().all(|scope| routes.is_listed(scope));
+        let wanted = routes.singles();
+        if wanted != singles {
+            routes.forget(&wanted);
+            watches.want(&wanted);
+            seen.blind.retain(|scope, _| scope.name.is_none() || wanted.contains(scope));
+            singles = wanted;
+        }
+        // A workload of a kind that is not there, or may not be seen, keeps nobody else waiting.
+        let looked = |scope: &Scope| routes.is_listed(scope) || seen.blind.contains_key(scope);
+        let complete =
+            seen.complete || scopes.iter().all(|scope| routes.is_listed(scope)) && singles.iter().all(looked);
         turned |= complete != seen.complete;
         seen.complete = complete;
         if let Some(table) = routes.turn() {

@@ -1,6 +1,8 @@
 //! An API server of a few hundred lines: objects with versions, watches, merge patches, server-side apply, `/scale`
 //! and `/status`, conflicts. It can be stopped and started again with all it knows, and it remembers every
-//! request that would change something. It knows no schema and no authorisation.
+//! request that would change something. It knows no schema and no authorisation, but what a test refuses.
+//!
+//! It serves one kind of custom resource, `Engine`, whose count is elsewhere than others' ([`custom`]).
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -21,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 #[path = "apply.rs"]
 mod apply;
+#[path = "server/custom.rs"]
+mod custom;
 #[path = "writes.rs"]
 mod writes;
 
@@ -57,6 +61,8 @@ struct State {
     forgotten: u64,
     /// How many requests were answered with each method, from the start.
     asked: BTreeMap<String, u64>,
+    /// What is refused: a method, what a path contains, and with which status.
+    refused: Vec<(Method, String, StatusCode)>,
 }
 
 pub(crate) struct Server {
@@ -134,6 +140,14 @@ impl Server {
     /// From now on writes are taken and not carried out; with `false` all of them are, in the order they came.
     pub(crate) fn stall(&self, stalled: bool) {
         self.stalled.send_replace(stalled);
+    }
+
+    /// From now on such requests are answered with this status; with none they are served again.
+    pub(crate) fn refuse(&self, method: Method, path: &str, code: Option<u16>) {
+        let mut state = lock(&self.state);
+        state.refused.retain(|(of, part, _)| *of != method || part != path);
+        let code = code.map(|code| StatusCode::from_u16(code).expect("a status"));
+        state.refused.extend(code.map(|code| (method, path.to_owned(), code)));
     }
 
     /// How many requests came with a method, watches among them.
@@ -280,6 +294,16 @@ async fn serve(listener: TcpListener, shared: Shared, stop: CancellationToken) {
     }
 }
 
+/// The one kind of somebody else's that is served.
+fn leader_worker_sets() -> Value {
+    let resource = |name: &str, kind: &str| json!({"name": name, "singularName": "", "namespaced": true, "kind": kind, "verbs": ["get", "list", "watch"]});
+    let both = [resource("leaderworkersets", "LeaderWorkerSet"), resource("leaderworkersets/scale", "Scale")];
+    json!({
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "leaderworkerset.x-k8s.io/v1",
+        "resources": both,
+    })
+}
+
 /// What a path names.
 struct Path {
     plural: String,
@@ -306,6 +330,12 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
     if request.uri().path() == "/version" {
         return reply(StatusCode::OK, &json!({"major": "1", "minor": "36"}));
     }
+    if request.uri().path() == custom::GROUP {
+        return reply(StatusCode::OK, &custom::resources());
+    }
+    if request.uri().path() == "/apis/leaderworkerset.x-k8s.io/v1" {
+        return reply(StatusCode::OK, &leader_worker_sets());
+    }
     let path = path(request.uri().path());
     let query: BTreeMap<String, String> = request
         .uri()
@@ -317,6 +347,15 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
         .collect();
     let (method, uri) = (request.method().clone(), request.uri().path().to_owned());
     *lock(&state).asked.entry(method.to_string()).or_default() += 1;
+    let refused =
+        lock(&state).refused.iter().find(|(of, part, _)| *of == method && uri.contains(part)).cloned();
+    if let Some((_, _, code)) = refused {
+        let (body, who) = (Value::Null, String::new());
+        if method != Method::GET {
+            lock(&state).written.push(Written { method, path: uri, body, who, code: code.as_u16() });
+        }
+        return outcome(Err((code, "refused")));
+    }
     if method == Method::GET && query.contains_key("watch") {
         return watch_of(path, &query, state, changes.subscribe());
     }

@@ -6,22 +6,26 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::apply::Owners;
-use super::{CONFLICT, MISSING, Outcome, Path, Place, State, text};
+use super::{CONFLICT, MISSING, Outcome, Path, Place, State, custom, text};
 
 pub(super) fn place(path: &Path) -> Place {
     (path.plural.clone(), path.namespace.clone(), path.name.clone())
 }
 
-fn scale_of(object: &Value) -> Value {
+fn scale_of(path: &Path, object: &Value) -> Value {
+    if path.plural == custom::PLURAL {
+        return custom::scale(object);
+    }
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": object["metadata"],
-        "spec": {"replicas": object["spec"]["replicas"]}, "status": {"replicas": object["status"]["replicas"]},
+        "spec": {"replicas": object["spec"]["replicas"]},
+        "status": {"replicas": object["status"]["replicas"], "selector": object["status"]["hpaPodSelector"]},
     })
 }
 
 pub(super) fn read(state: &State, path: &Path) -> Outcome {
     let object = state.objects.get(&place(path)).cloned().ok_or(MISSING)?;
-    Ok(if path.subresource == "scale" { scale_of(&object) } else { object })
+    Ok(if path.subresource == "scale" { scale_of(path, &object) } else { object })
 }
 
 pub(super) fn create(state: &mut State, path: &Path, mut body: Value) -> Outcome {
@@ -64,6 +68,7 @@ pub(super) fn replace(state: &mut State, path: &Path, body: Value) -> Outcome {
 /// What of a body a path takes, in the object itself.
 fn taken(path: &Path, body: &Value) -> Value {
     match path.subresource.as_str() {
+        "scale" if path.plural == custom::PLURAL => json!({"spec": {"size": body["spec"]["replicas"]}}),
         "scale" => json!({"spec": {"replicas": body["spec"]["replicas"]}}),
         "status" => json!({"status": body["status"]}),
         _ => {
@@ -89,7 +94,7 @@ fn manager(query: &BTreeMap<String, String>) -> &str {
 /// Keeps an object that was changed; one that was not keeps its version.
 fn changed(state: &mut State, path: &Path, before: &Value, object: Value) -> Outcome {
     let object = if *before == object { object } else { state.store("MODIFIED", place(path), object) };
-    Ok(if path.subresource == "scale" { scale_of(&object) } else { object })
+    Ok(if path.subresource == "scale" { scale_of(path, &object) } else { object })
 }
 
 pub(super) fn patch(
