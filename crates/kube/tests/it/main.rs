@@ -21,5 +21,6 @@ mod room;
 mod scaling;
 mod server;
 mod sight;
+mod silence;
 mod slo;
 mod webhook;

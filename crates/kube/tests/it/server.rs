@@ -47,6 +47,8 @@ struct State {
     forgotten: u64,
     /// How many requests were answered with each method, from the start.
     asked: BTreeMap<String, u64>,
+    /// How long each watch asked to last, in seconds.
+    watches: Vec<u32>,
 }
 
 pub(crate) struct Server {
@@ -56,6 +58,8 @@ pub(crate) struct Server {
     stop: CancellationToken,
     /// Whether writes wait, and are carried out later, whoever is still there.
     stalled: watch::Sender<bool>,
+    /// Of what no read is answered.
+    hushed: watch::Sender<&'static str>,
 }
 
 /// What every connection shares.
@@ -64,6 +68,7 @@ struct Shared {
     state: Arc<Mutex<State>>,
     changes: broadcast::Sender<()>,
     stalled: watch::Receiver<bool>,
+    hushed: watch::Receiver<&'static str>,
 }
 
 impl Drop for Server {
@@ -84,6 +89,7 @@ impl Server {
             changes: broadcast::channel(1024).0,
             stop: CancellationToken::new(),
             stalled: watch::channel(false).0,
+            hushed: watch::channel("").0,
         };
         server.resume().await;
         server
@@ -106,6 +112,7 @@ impl Server {
             state: Arc::clone(&self.state),
             changes: self.changes.clone(),
             stalled: self.stalled.subscribe(),
+            hushed: self.hushed.subscribe(),
         };
         tokio::spawn(serve(listener, shared, self.stop.clone()));
     }
@@ -124,6 +131,16 @@ impl Server {
     /// From now on writes are taken and not carried out; with `false` all of them are, in the order they came.
     pub(crate) fn stall(&self, stalled: bool) {
         self.stalled.send_replace(stalled);
+    }
+
+    /// From now on no read of this plural is answered; with an empty one all of them are.
+    pub(crate) fn hush(&self, plural: &'static str) {
+        self.hushed.send_replace(plural);
+    }
+
+    /// How long each watch asked to last, in seconds.
+    pub(crate) fn watches(&self) -> Vec<u32> {
+        lock(&self.state).watches.clone()
     }
 
     /// How many requests came with a method, watches among them.
@@ -281,7 +298,7 @@ fn path(text: &str) -> Path {
 }
 
 async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
-    let Shared { state, changes, mut stalled } = shared;
+    let Shared { state, changes, mut stalled, mut hushed } = shared;
     if request.uri().path() == "/version" {
         return reply(StatusCode::OK, &json!({"major": "1", "minor": "36"}));
     }
@@ -297,6 +314,8 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
     let (method, uri) = (request.method().clone(), request.uri().path().to_owned());
     *lock(&state).asked.entry(method.to_string()).or_default() += 1;
     if method == Method::GET && query.contains_key("watch") {
+        let lasts = query.get("timeoutSeconds").and_then(|text| text.parse().ok());
+        lock(&state).watches.push(lasts.unwrap_or(0));
         return watch_of(path, &query, state, changes.subscribe());
     }
     let who = request.headers().get("authorization").and_then(|value| value.to_str().ok());
@@ -304,6 +323,7 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     if method == Method::GET {
+        let _ = hushed.wait_for(|plural| *plural != path.plural).await;
         let state = lock(&state);
         // Nobody serves it until a test puts some.
         let unserved = path.plural == "podmetrics" && !state.holds("podmetrics");
