@@ -13,7 +13,7 @@ use crate::demand::{Book, FIRST_WORD, Known, Report, Roll, proto};
 use crate::index::target::{Asks, Key};
 use crate::live::Pod;
 use crate::object::{Id, Kind, Object, Scope};
-use crate::routes::said;
+use crate::routes::said::Written;
 
 /// Gateways as the loop has them; none where no listener was asked for.
 #[derive(Debug, Default)]
@@ -72,7 +72,8 @@ impl Operator {
     pub(super) fn with_demand(&self, key: &Key, object: &Object, mut spec: Spec) -> Spec {
         let workload = self.entries.get(key).and_then(|entry| entry.workload.as_ref());
         let workload = workload.and_then(|id| self.index.workload(id));
-        let says = || workload.is_some_and(|workload| !said::models(Some(object), workload).is_empty());
+        let says =
+            || workload.is_some_and(|workload| !Written::of(Some(object), workload).models().is_empty());
         let routed = self.gateways.book.routes(key, self.clock.now()) || says();
         let routed = key.asks == Asks::ScaledObject && routed;
         if self.gateways.listens() && routed && !has_demand(&spec) {

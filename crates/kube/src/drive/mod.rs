@@ -12,6 +12,7 @@ mod access;
 mod act;
 mod adopt;
 mod demand;
+mod end;
 mod entry;
 mod jobs;
 mod leaving;
@@ -126,6 +127,8 @@ pub trait Audience: Send {
     fn decided(&mut self, at: Time, from: u32, decision: &Arc<Decision>);
     /// A remark.
     fn remark(&mut self, at: Time, weight: Weight, text: &str);
+    /// The loop has not begun for want of an API server; it asks for one each second.
+    fn waits(&mut self) {}
     /// Everything as it is, once a second.
     fn look(&mut self, view: &View<'_>);
 }
@@ -139,6 +142,8 @@ pub struct View<'a> {
     pub standing: Standing,
     /// Whether nothing is written.
     pub advise: bool,
+    /// Whether everything that is always watched was listed once.
+    pub synced: bool,
     /// Whether we decide.
     pub deciding: bool,
     /// The targets.
@@ -272,7 +277,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         pushed: Pushed::new(clock.clone()),
         gateways: demand::Gateways::new(gateways),
         control: Control::new(Arc::new(ExprLang)),
-        index: Index::default(),
+        index: Index::compact(),
         entries: BTreeMap::new(),
         queue: Queue::default(),
         said: said_out,
@@ -325,6 +330,7 @@ async fn reckon(
 ) -> Option<Clock> {
     let mut told = String::new();
     loop {
+        audience.waits();
         let why = tokio::select! {
             () = stop.cancelled() => return None,
             ahead = crate::clock::ahead(connection, &clock) => match ahead {

@@ -1,5 +1,7 @@
 //! What asks for replicas, and what has them.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use tidegate_doctor::cluster::{Scaler, Workload};
 
@@ -7,7 +9,8 @@ use super::Listed;
 use crate::adopt;
 use crate::index::pending;
 use crate::index::target::scaled;
-use crate::object::{Kind, Object};
+use crate::object::{Gvk, Kind, Object};
+use crate::watch::common;
 
 /// `Deployment prod/llama`.
 pub(super) fn title(kind: &str, object: &Value) -> String {
@@ -33,6 +36,17 @@ pub(super) fn all(listed: &Listed) -> Vec<Scaler> {
     ];
     let each = kinds.into_iter().flat_map(|(kind, all)| all.iter().map(move |json| (kind.clone(), json)));
     each.filter_map(|(kind, json)| Some(scaler(&Object::new(kind, json.clone())?))).collect()
+}
+
+/// The kinds of workloads that are scaled and are not listed anyhow.
+pub(super) fn others(scalers: &[&Vec<Value>]) -> BTreeSet<Gvk> {
+    let all = scalers.iter().flat_map(|all| all.iter());
+    let target = |json: &Value| {
+        let text = |at: &str| json.pointer(at).and_then(Value::as_str);
+        Gvk::of(text("/spec/scaleTargetRef/apiVersion"), text("/spec/scaleTargetRef/kind"))
+    };
+    let kinds = all.filter(|json| json.pointer("/spec/scaleTargetRef").is_some()).map(target);
+    kinds.filter(|gvk| !common().contains(gvk)).collect()
 }
 
 fn scaler(object: &Object) -> Scaler {
@@ -74,6 +88,8 @@ fn reads_usage(object: &Object) -> bool {
 
 pub(super) fn workloads(listed: &Listed) -> Vec<Workload> {
     let kinds = [("Deployment", &listed.deployments), ("StatefulSet", &listed.stateful_sets)];
+    let others = listed.others.iter().map(|(gvk, all)| (&*gvk.kind, all));
+    let kinds = kinds.into_iter().chain(others);
     let each = kinds.into_iter().flat_map(|(kind, all)| all.iter().map(move |json| (kind, json)));
     each.map(|(kind, json)| {
         let count = |at: &str| json.pointer(at).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());

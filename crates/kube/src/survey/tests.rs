@@ -116,3 +116,59 @@ fn live_objects_are_linted_and_those_that_keda_made_are_not() {
     assert_eq!(of_annotation, ["ScaledObject prod/llama"]);
     assert_eq!(survey.cluster.scalers[1].owner.as_deref(), Some("llama"));
 }
+
+/// Something that another controls.
+fn owned(name: &str, kind: &str, owner: &str, status: &serde_json::Value) -> serde_json::Value {
+    let mut object = pod(name, status);
+    object["metadata"]["ownerReferences"][0] = json!({"kind": kind, "name": owner, "controller": true});
+    object
+}
+
+#[test]
+fn pods_of_a_leader_worker_set_are_its_own_however_many_owners_are_between() {
+    let waits = json!({"phase": "Pending", "conditions": [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"},
+    ]});
+    let mut object = scaled_object();
+    object["spec"]["scaleTargetRef"] =
+        json!({"apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet", "name": "big"});
+    let set = json!({
+        "metadata": {"namespace": "prod", "name": "big"}, "spec": {"replicas": 2}, "status": {"readyReplicas": 1},
+    });
+    let listed = Listed {
+        scaled_objects: vec![object.clone()],
+        // As its controller makes them: a set of leaders, and a set of workers for each leader.
+        stateful_sets: vec![
+            owned("big", "LeaderWorkerSet", "big", &json!({})),
+            owned("big-0", "Pod", "big-0", &json!({})),
+        ],
+        pods: vec![
+            owned("big-0", "StatefulSet", "big", &waits),
+            owned("big-0-1", "StatefulSet", "big-0", &waits),
+            owned("else-0", "StatefulSet", "else", &waits),
+        ],
+        others: vec![(Gvk::of(Some("leaderworkerset.x-k8s.io/v1"), Some("LeaderWorkerSet")), vec![set])],
+        ..Listed::default()
+    };
+    let kinds: Vec<String> =
+        scalers::others(&[&vec![object, scaled_object()]]).iter().map(Gvk::keda).collect();
+    assert_eq!(kinds, ["leaderworkerset.x-k8s.io/v1.LeaderWorkerSet"], "and no Deployment");
+    let cluster = at(listed).cluster;
+    let of: Vec<_> = cluster.pods.iter().map(|pod| (pod.name.as_str(), pod.workload.as_deref())).collect();
+    let big = Some("LeaderWorkerSet prod/big");
+    assert_eq!(of, [("prod/big-0", big), ("prod/big-0-1", big)]);
+    let workload = cluster.workloads.iter().find(|one| Some(&*one.title) == big).unwrap();
+    assert_eq!((workload.wanted, workload.ready), (2, 1));
+}
+
+#[test]
+fn owners_that_own_each_other_end_nowhere_and_soon() {
+    let waits = json!({"phase": "Pending"});
+    let listed = Listed {
+        scaled_objects: vec![scaled_object()],
+        stateful_sets: vec![owned("a", "StatefulSet", "b", &waits), owned("b", "StatefulSet", "a", &waits)],
+        pods: vec![owned("p", "StatefulSet", "a", &waits)],
+        ..Listed::default()
+    };
+    assert!(at(listed).cluster.pods.is_empty());
+}

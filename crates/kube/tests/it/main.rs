@@ -3,20 +3,25 @@
 
 mod adoption;
 mod cluster;
+mod custom;
 mod demand;
 mod election;
 mod faults;
 mod faults_real;
 mod gateways;
+mod groups;
 mod guides;
 mod install;
+mod jobs;
 mod leaving;
 mod link;
 mod memory;
 mod outage;
 mod real;
 mod rig;
+mod rights;
 mod roles;
+mod roles_of_parts;
 mod room;
 mod scaling;
 mod server;

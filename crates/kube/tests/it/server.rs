@@ -1,6 +1,8 @@
 //! An API server of a few hundred lines: objects with versions, watches, merge patches, `/scale` and
 //! `/status`, conflicts. It can be stopped and started again with all it knows, and it remembers every
-//! request that would change something. It knows no schema and no authorisation.
+//! request that would change something. It knows no schema and no authorisation, but what a test refuses.
+//!
+//! It serves one kind of custom resource, `Engine`, whose count is elsewhere than others' ([`custom`]).
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -18,6 +20,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
+
+mod custom;
+mod troubles;
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -49,6 +54,8 @@ struct State {
     asked: BTreeMap<String, u64>,
     /// How long each watch asked to last, in seconds.
     watches: Vec<u32>,
+    /// What is refused: a method, what a path contains, and with which status.
+    refused: Vec<(Method, String, StatusCode)>,
 }
 
 pub(crate) struct Server {
@@ -115,32 +122,6 @@ impl Server {
             hushed: self.hushed.subscribe(),
         };
         tokio::spawn(serve(listener, shared, self.stop.clone()));
-    }
-
-    /// Forgets every version but the present one: watches end with 410, and so do those that begin earlier.
-    pub(crate) fn expire(&self) {
-        let mut state = lock(&self.state);
-        // One that is up to date must notice as well.
-        state.version += 1;
-        state.forgotten = state.version;
-        state.history.clear();
-        drop(state);
-        let _ = self.changes.send(());
-    }
-
-    /// From now on writes are taken and not carried out; with `false` all of them are, in the order they came.
-    pub(crate) fn stall(&self, stalled: bool) {
-        self.stalled.send_replace(stalled);
-    }
-
-    /// From now on no read of this plural is answered; with an empty one all of them are.
-    pub(crate) fn hush(&self, plural: &'static str) {
-        self.hushed.send_replace(plural);
-    }
-
-    /// How long each watch asked to last, in seconds.
-    pub(crate) fn watches(&self) -> Vec<u32> {
-        lock(&self.state).watches.clone()
     }
 
     /// How many requests came with a method, watches among them.
@@ -276,6 +257,16 @@ async fn serve(listener: TcpListener, shared: Shared, stop: CancellationToken) {
     }
 }
 
+/// The one kind of somebody else's that is served.
+fn leader_worker_sets() -> Value {
+    let resource = |name: &str, kind: &str| json!({"name": name, "singularName": "", "namespaced": true, "kind": kind, "verbs": ["get", "list", "watch"]});
+    let both = [resource("leaderworkersets", "LeaderWorkerSet"), resource("leaderworkersets/scale", "Scale")];
+    json!({
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "leaderworkerset.x-k8s.io/v1",
+        "resources": both,
+    })
+}
+
 /// What a path names.
 struct Path {
     plural: String,
@@ -302,6 +293,12 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
     if request.uri().path() == "/version" {
         return reply(StatusCode::OK, &json!({"major": "1", "minor": "36"}));
     }
+    if request.uri().path() == custom::GROUP {
+        return reply(StatusCode::OK, &custom::resources());
+    }
+    if request.uri().path() == "/apis/leaderworkerset.x-k8s.io/v1" {
+        return reply(StatusCode::OK, &leader_worker_sets());
+    }
     let path = path(request.uri().path());
     let query: BTreeMap<String, String> = request
         .uri()
@@ -313,6 +310,15 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
         .collect();
     let (method, uri) = (request.method().clone(), request.uri().path().to_owned());
     *lock(&state).asked.entry(method.to_string()).or_default() += 1;
+    let refused =
+        lock(&state).refused.iter().find(|(of, part, _)| *of == method && uri.contains(part)).cloned();
+    if let Some((_, _, code)) = refused {
+        let (body, who) = (Value::Null, String::new());
+        if method != Method::GET {
+            lock(&state).written.push(Written { method, path: uri, body, who, code: code.as_u16() });
+        }
+        return outcome(Err((code, "refused")));
+    }
     if method == Method::GET && query.contains_key("watch") {
         let lasts = query.get("timeoutSeconds").and_then(|text| text.parse().ok());
         lock(&state).watches.push(lasts.unwrap_or(0));
@@ -479,16 +485,20 @@ fn place(path: &Path) -> Place {
     (path.plural.clone(), path.namespace.clone(), path.name.clone())
 }
 
-fn scale_of(object: &Value) -> Value {
+fn scale_of(path: &Path, object: &Value) -> Value {
+    if path.plural == custom::PLURAL {
+        return custom::scale(object);
+    }
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": object["metadata"],
-        "spec": {"replicas": object["spec"]["replicas"]}, "status": {"replicas": object["status"]["replicas"]},
+        "spec": {"replicas": object["spec"]["replicas"]},
+        "status": {"replicas": object["status"]["replicas"], "selector": object["status"]["hpaPodSelector"]},
     })
 }
 
 fn read(state: &State, path: &Path) -> Outcome {
     let object = state.objects.get(&place(path)).cloned().ok_or(MISSING)?;
-    Ok(if path.subresource == "scale" { scale_of(&object) } else { object })
+    Ok(if path.subresource == "scale" { scale_of(path, &object) } else { object })
 }
 
 fn create(state: &mut State, path: &Path, mut body: Value) -> Outcome {
@@ -497,6 +507,12 @@ fn create(state: &mut State, path: &Path, mut body: Value) -> Outcome {
         let user = json!({"username": "system:serviceaccount:tidegate:tidegate-gateway"});
         let audiences = body["spec"]["audiences"].clone();
         body["status"] = json!({"authenticated": true, "user": user, "audiences": audiences});
+        return Ok(body);
+    }
+    if (path.plural.as_str(), path.subresource.as_str()) == ("serviceaccounts", "token") {
+        let status = json!({"token": format!("token-of-{}", path.name), "expirationTimestamp": "2036-01-01T00:00:00Z"});
+        body["status"] = status;
+        body["spec"]["expirationSeconds"] = json!(3600);
         return Ok(body);
     }
     let name = text(&body, "/metadata/name");
@@ -529,6 +545,9 @@ fn patch(state: &mut State, path: &Path, patch: &Value) -> Outcome {
     }
     let mut patch = patch.clone();
     match path.subresource.as_str() {
+        "scale" if path.plural == custom::PLURAL => {
+            patch = json!({"spec": {"size": patch["spec"]["replicas"]}});
+        }
         "scale" => patch = json!({"spec": {"replicas": patch["spec"]["replicas"]}}),
         "status" => patch = json!({"status": patch["status"]}),
         _ => {}
@@ -537,7 +556,7 @@ fn patch(state: &mut State, path: &Path, patch: &Value) -> Outcome {
     merge(&mut object, &patch);
     let same = before == object;
     let object = if same { object } else { state.store("MODIFIED", place, object) };
-    Ok(if path.subresource == "scale" { scale_of(&object) } else { object })
+    Ok(if path.subresource == "scale" { scale_of(path, &object) } else { object })
 }
 
 fn merge(target: &mut Value, patch: &Value) {

@@ -120,7 +120,8 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
     let writer = counts.clone();
     board.add_metrics(move |out| writer.write(out));
     let kept = Arc::new(Kept::new(false));
-    let admin = admin(args, Arc::clone(&board), &kept).await?;
+    let told = show::Told::new(Arc::clone(&board), counts);
+    let admin = admin(args, board, &kept).await?;
     let stop = CancellationToken::new();
     let listening = args.demand.listen(&connection, &namespace, stop.clone()).await?;
     let demand_addr = listening.as_ref().map(|listening| listening.addr);
@@ -138,7 +139,7 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
         namespace: namespace.clone(),
         shard: args.shard.clone(),
         me: tidegate_kube::lease::identity(&host),
-        audience: Box::new(show::Told::new(board, counts)),
+        audience: Box::new(told),
         recorder: recorder(args)?,
         gateways: listening.map(|listening| listening.inbox),
         queries: args.prometheus.into(),

@@ -8,9 +8,11 @@ use crate::rules::Rule;
 pub(in crate::rules) fn no_data(rule: &Rule, evidence: &Evidence, out: &mut Vec<Finding>) {
     let Some(cluster) = &evidence.cluster else { return };
     for scaler in &cluster.scalers {
+        // False where all of its triggers fail, Unknown where some do.
         let ready = scaler
             .condition("Ready")
-            .filter(|(status, reason, _)| *status == "False" && reason.ends_with("TriggerError"));
+            .filter(|(status, reason, _)| *status != "True" && reason.ends_with("TriggerError"));
+        let some = ready.is_some_and(|(status, ..)| status == "Unknown");
         let fallback = scaler.condition("Fallback").filter(|(status, ..)| *status == "True");
         let inactive = scaler
             .condition("ScalingActive")
@@ -20,6 +22,7 @@ pub(in crate::rules) fn no_data(rule: &Rule, evidence: &Evidence, out: &mut Vec<
         }
         let message = match (fallback, scaler.failing.len()) {
             (Some(_), _) => "triggers fail, and its fallback speaks for them".to_owned(),
+            (None, 0) if some => "some of its triggers cannot be read, so it is not scaled down".to_owned(),
             (None, 0) => "what it is decided by cannot be read, so its count stays as it is".to_owned(),
             (None, count) => format!("{count} of its triggers cannot be read"),
         };

@@ -122,6 +122,10 @@ fn triggers_that_cannot_be_read_are_told_with_what_was_said() {
     assert_eq!(found[0].code, "TD504");
     assert_eq!(found[0].evidence, ["TriggerError: no data", "s0-prometheus failed 7 times"]);
     cluster.scalers[0].failing.clear();
+    // One of two fails: nothing is scaled down for it, and no more is said in the object.
+    cluster.scalers[0].conditions = vec![condition("Ready", "Unknown", "PartialTriggerError", "one of two")];
+    let found = of(cluster.clone());
+    assert_eq!((found[0].code, found[0].message.contains("some of its triggers")), ("TD504", true));
     cluster.scalers[0].conditions =
         vec![condition("Ready", "False", "ScaledObjectCheckFailed", "no Deployment")];
     assert_eq!(codes(cluster.clone()), ["TD512"]);
