@@ -150,6 +150,11 @@ impl Index {
     }
 
     /// All objects of a kind that are kept whole.
+    pub fn objects<'a>(&'a self, kind: &'a Kind) -> impl Iterator<Item = Arc<Object>> {
+        self.ids_of(kind).filter_map(|id| self.object(id))
+    }
+
+    /// Where all objects of a kind are that are kept whole.
     pub fn ids_of<'a>(&'a self, kind: &'a Kind) -> impl Iterator<Item = &'a Id> {
         let all = self.texts.range(Id::new(kind.clone(), "", "")..);
         all.take_while(move |(id, _)| id.kind == *kind).map(|(id, _)| id)

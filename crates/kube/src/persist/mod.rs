@@ -24,7 +24,7 @@ use crate::client::ANSWER;
 use crate::demand::Roll;
 use crate::object::{Id, Kind};
 use crate::watch::said;
-use crate::write::Patch;
+use crate::write::{How, Patch};
 
 /// Between two writes of what is remembered.
 const PAUSE: Span = Span::from_secs(30);
@@ -242,7 +242,7 @@ pub fn patch(namespace: &str, shard: &str, page: &Page) -> Patch {
         "metadata": {"labels": {LABEL: shard}},
         "data": {ENTRY: page.text},
     });
-    Patch { id: Id::new(Kind::ConfigMap, namespace, &name), subresource: None, json }
+    Patch { id: Id::new(Kind::ConfigMap, namespace, &name), subresource: None, how: How::APPLY, json }
 }
 
 /// Reads all pages.

@@ -28,4 +28,5 @@ mod server;
 mod sight;
 mod silence;
 mod slo;
+mod told;
 mod webhook;
