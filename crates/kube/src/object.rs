@@ -27,6 +27,8 @@ pub enum Kind {
     Secret,
     /// One ConfigMap that somebody refers to.
     ConfigMap,
+    /// A token of a ServiceAccount that somebody refers to.
+    Token,
     /// Something with replicas: a Deployment, a StatefulSet, or whatever else has `/scale`.
     Workload(Gvk),
 }
@@ -84,6 +86,7 @@ impl Kind {
             Kind::EndpointSlice => ("discovery.k8s.io/v1", "EndpointSlice"),
             Kind::Secret => ("v1", "Secret"),
             Kind::ConfigMap => ("v1", "ConfigMap"),
+            Kind::Token => ("authentication.k8s.io/v1", "TokenRequest"),
             Kind::Workload(gvk) => return gvk.clone(),
         };
         Gvk::of(Some(api_version), Some(kind))

@@ -311,7 +311,7 @@ impl Operator {
                 let trigger = entry.latest.as_deref().and_then(notes::trigger).map(str::to_owned);
                 let said = notes::scaled(workload, *from, *to, why, trigger.as_deref());
                 self.note(key, said);
-                let object = self.index.object(&key.id()).cloned();
+                let object = self.index.object(&key.id());
                 if let Some(object) = object.filter(|object| object.deleting()) {
                     self.release(&object);
                 }
@@ -335,8 +335,7 @@ impl Operator {
             Err(error) => {
                 self.note(key, notes::not_scaled(*from, *to, &error.to_string()));
                 self.remark(Weight::Warning, &format!("{key}: not scaled from {from} to {to}: {error}"));
-                if let Some(object) = self.index.object(&key.id()).filter(|object| object.deleting()).cloned()
-                {
+                if let Some(object) = self.index.object(&key.id()).filter(|object| object.deleting()) {
                     // What cannot be given back must not keep the object for ever.
                     self.release(&object);
                 }
@@ -351,8 +350,8 @@ impl Operator {
             return;
         }
         let now = self.clock.now();
-        let Some(object) = self.index.object(&key.id()) else { return };
-        let (about, uid) = (object.id.clone(), Arc::from(object.uid()));
+        let about = key.id();
+        let Some(uid) = self.index.uid(&about).map(Arc::clone) else { return };
         let notes::Said { warning, reason, message } = said;
         self.queue.push(Write::Note(Note { about, uid, warning, reason, message, at: now }), now);
     }

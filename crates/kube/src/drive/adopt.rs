@@ -73,7 +73,7 @@ impl Operator {
             Step::Take { .. } => {
                 // Of the object as it is now: what has moved since it was read is its status.
                 let object = self.index.object(&key.id());
-                let Some(json) = object.and_then(|object| adoption.step.patch(object)) else { return };
+                let Some(json) = object.and_then(|object| adoption.step.patch(&object)) else { return };
                 self.remark(Weight::Info, &format!("{key}: taken over"));
                 self.queue.push(Write::Patch(Patch { id: key.id(), subresource: None, json }), now);
                 let message = "Tidegate decides and scales from here on".to_owned();

@@ -13,7 +13,7 @@ use crate::demand::{Book, Known, Report, proto};
 use crate::index::target::{Asks, Key};
 use crate::live::Pod;
 use crate::object::{Kind, Object, Scope};
-use crate::routes::said;
+use crate::routes::said::Written;
 
 /// For so long after a beginning a target that says a model waits for a gateway to say what is asked of it: they
 /// connect within five seconds, and look names up again every five.
@@ -76,7 +76,8 @@ impl Operator {
     pub(super) fn with_demand(&self, key: &Key, object: &Object, mut spec: Spec) -> Spec {
         let workload = self.entries.get(key).and_then(|entry| entry.workload.as_ref());
         let workload = workload.and_then(|id| self.index.workload(id));
-        let says = || workload.is_some_and(|workload| !said::models(Some(object), workload).is_empty());
+        let says =
+            || workload.is_some_and(|workload| !Written::of(Some(object), workload).models().is_empty());
         let routed = key.asks == Asks::ScaledObject && (self.gateways.book.routes(key) || says());
         if self.gateways.listens() && routed && !has_demand(&spec) {
             spec.signals.push(Signal::demand());

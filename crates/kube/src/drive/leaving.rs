@@ -142,7 +142,7 @@ fn pod(id: &Id) -> Pod {
 
 /// How long a workload's pods are waited for: as long as they may take to end.
 fn patience(index: &Index, workload: &Id) -> Span {
-    let template = index.workload(workload).and_then(|workload| workload.template.clone());
+    let template = index.workload(workload).and_then(|workload| Some(workload.template.as_ref()?.open()));
     let seconds = template
         .and_then(|template| template.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64));
     Span::from_secs(seconds.unwrap_or(GRACE_S).clamp(0, DRAIN_MAX.as_micros() / 1_000_000))

@@ -270,7 +270,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         pushed: Pushed::new(clock.clone()),
         gateways: demand::Gateways::new(gateways),
         control: Control::new(Arc::new(ExprLang)),
-        index: Index::default(),
+        index: Index::compact(),
         entries: BTreeMap::new(),
         queue: Queue::default(),
         said: said_out,

@@ -71,8 +71,7 @@ impl Operator {
     /// Every object that asks us for replicas.
     pub(super) fn keys(&self) -> BTreeSet<Key> {
         let kinds = [Kind::ScaledObject, Kind::ScaledJob, Kind::HorizontalPodAutoscaler];
-        let objects = kinds.iter().flat_map(|kind| self.index.objects(kind));
-        objects.filter_map(|object| Key::of(&object.id)).collect()
+        kinds.iter().flat_map(|kind| self.index.ids_of(kind)).filter_map(Key::of).collect()
     }
 
     pub(super) fn touch(&mut self, touched: &Touched) -> Result<(), Error> {
@@ -91,7 +90,7 @@ impl Operator {
     /// Reads a target anew, or forgets it.
     pub(super) fn read(&mut self, key: &Key) -> Result<(), Error> {
         let id = key.id();
-        let object = self.index.object(&id).cloned();
+        let object = self.index.object(&id);
         if let Some(object) = object.as_ref().filter(|object| !adopt::ours(object)) {
             self.let_go(key, object);
             return Ok(());

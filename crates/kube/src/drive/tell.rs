@@ -7,7 +7,7 @@ use super::work::objective;
 use super::{Entry, Operator, View};
 use crate::index::target::{Asks, Key};
 use crate::lease::elector::Standing;
-use crate::object::{Gvk, Object};
+use crate::object::Gvk;
 use crate::persist;
 use crate::status::{Facts, status};
 use crate::write::{Patch, Write};
@@ -24,16 +24,18 @@ impl Operator {
         if entry.watched() || key.asks == Asks::Autoscaler {
             return;
         }
-        let Some(object) = self.index.object(&key.id()) else { return };
+        let id = key.id();
+        let Some(version) = self.index.version(&id) else { return };
         // Most decisions are those of the second before: then there is nothing to compare.
-        let made_of = made_of(object, entry);
+        let made_of = made_of(version, entry);
         if std::mem::replace(&mut entry.told, made_of) == made_of {
             return;
         }
+        let Some(object) = self.index.object(&id) else { return };
         let gvk = entry.workload.as_ref().map(|id| id.kind.gvk());
         let plural = gvk.as_ref().map(plural).unwrap_or_default();
         let patch = status(&Facts {
-            object,
+            object: &object,
             asks: key.asks,
             spec: entry.spec.as_ref(),
             decision: entry.latest.as_deref(),
@@ -53,7 +55,7 @@ impl Operator {
         if entry.status.replace(short) == Some(short) {
             return;
         }
-        let patch = Patch { id: object.id.clone(), subresource: Some("status"), json };
+        let patch = Patch { id, subresource: Some("status"), json };
         self.queue.push(Write::Patch(patch), now);
     }
 
@@ -67,7 +69,7 @@ impl Operator {
             return;
         }
         let index = &self.index;
-        let uid = |key: &Key| index.object(&key.id()).map(|object| object.uid().to_owned());
+        let uid = |key: &Key| index.uid(&key.id()).map(|uid| uid.to_string());
         let keys: Vec<(Key, String)> =
             self.entries.keys().filter_map(|key| Some((key.clone(), uid(key)?))).collect();
         let states = keys.iter().filter_map(|(key, uid)| {
@@ -102,12 +104,11 @@ impl Operator {
     }
 }
 
-/// What a status is made of, in short: the object as it stands (each version is another value in memory),
-/// the decision's conditions and rules, and what is wrong.
-fn made_of(object: &Arc<Object>, entry: &Entry) -> u64 {
+/// What a status is made of, in short: the version of the object as it stands, the decision's conditions and rules,
+/// and what is wrong.
+fn made_of(version: u64, entry: &Entry) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (Arc::as_ptr(object) as usize, entry.trouble.as_deref(), entry.ended, entry.fleet.is_some())
-        .hash(&mut hasher);
+    (version, entry.trouble.as_deref(), entry.ended, entry.fleet.is_some()).hash(&mut hasher);
     entry.room.as_ref().and_then(Option::as_ref).map(|room| &*room.lacks).hash(&mut hasher);
     if let Some(decision) = &entry.latest {
         let conditions = decision.conditions;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tidegate_core::scale::Fleet;
 use tidegate_manifest::serving::Page;
 
+use super::kept::Text;
 use super::pending::{self, Cause};
 use super::selector::Selector;
 use crate::object::{Id, Object};
@@ -24,7 +25,7 @@ pub struct Workload {
     /// Its pods.
     pub selector: Option<Selector>,
     /// Its pod template, for variables that triggers name.
-    pub template: Option<Arc<Value>>,
+    pub template: Option<Text>,
     /// Why its pods are not even made.
     pub refused: Option<Cause>,
     /// Who wrote `spec.replicas` last, by field manager.
@@ -48,7 +49,7 @@ impl Workload {
             resource_version: object.text("/metadata/resourceVersion").unwrap_or_default().into(),
             fleet: Fleet { spec, status, ready, starting: status - ready },
             selector: selector.map(Selector::of).or_else(|| text.map(Selector::parse)),
-            template: object.json.pointer("/spec/template").cloned().map(Arc::new),
+            template: object.json.pointer("/spec/template").map(Text::of),
             refused: pending::refused(&object.json),
             writer: writer(&object.json),
         }
@@ -57,8 +58,7 @@ impl Workload {
     /// Where its pods have their metrics.
     #[must_use]
     pub fn page(&self) -> Option<Page> {
-        let template = self.template.as_deref()?.clone();
-        Page::of(&serde_json::from_value(template).ok()?)
+        Page::of(&self.template.as_ref()?.read()?)
     }
 
     /// The manifest of it that a target's triggers are read with.
@@ -67,8 +67,8 @@ impl Workload {
         let template = self.template.as_ref()?;
         let gvk = self.id.kind.gvk();
         let spec = match &*gvk.kind {
-            "LeaderWorkerSet" => json!({"leaderWorkerTemplate": {"workerTemplate": &**template}}),
-            _ => json!({"template": &**template, "selector": {}}),
+            "LeaderWorkerSet" => json!({"leaderWorkerTemplate": {"workerTemplate": template.open()}}),
+            _ => json!({"template": template.open(), "selector": {}}),
         };
         Some(json!({
             "apiVersion": gvk.api_version(), "kind": &*gvk.kind,

@@ -23,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use serde_json::Value;
 use tidegate_core::time::Span;
 use tidegate_manifest::serving::Page;
 use tokio::sync::{mpsc, watch};
@@ -34,6 +33,7 @@ use crate::index::workload::Workload;
 use crate::index::{Index, single};
 use crate::object::{Change, Id, Kind, Object, Scope};
 use crate::watch::{NEWS_MAX, News, Sight, Watches};
+use said::Written;
 
 /// News taken at once.
 const NEWS_AT_ONCE: usize = 512;
@@ -97,6 +97,8 @@ pub struct Seen {
 pub struct Routes {
     index: Index,
     table: Table,
+    /// Of ScaledObjects, the workload that has to be watched by its name.
+    singles: BTreeMap<Id, Scope>,
     /// Namespaces to be looked at again.
     dirty: BTreeSet<Arc<str>>,
 }
@@ -107,9 +109,15 @@ impl Routes {
         match &change {
             Change::Applied(object) => {
                 self.dirty.insert(Arc::clone(&object.id.namespace));
+                let scales = Some(&**object).filter(|object| object.id.kind == Kind::ScaledObject);
+                match scales.and_then(target::scaled).as_ref().and_then(single) {
+                    Some(scope) => self.singles.insert(object.id.clone(), scope),
+                    None => self.singles.remove(&object.id),
+                };
             }
             Change::Gone(id) => {
                 self.dirty.insert(Arc::clone(&id.namespace));
+                self.singles.remove(id);
             }
             // What was not listed is gone, wherever it was.
             Change::Listed(_) => {
@@ -119,7 +127,11 @@ impl Routes {
             Change::Listing(_) => {}
         }
         // Only the operator asks who is touched.
+        let listed = matches!(change, Change::Listed(_));
         let _ = self.index.apply(change);
+        if listed {
+            self.singles.retain(|id, _| self.index.object(id).is_some());
+        }
     }
 
     /// Whether a scope was listed.
@@ -131,8 +143,7 @@ impl Routes {
     /// The workloads that are watched each by its name: of kinds that are not watched whole.
     #[must_use]
     pub fn singles(&self) -> BTreeSet<Scope> {
-        let scaled = self.index.objects(&Kind::ScaledObject).filter_map(|object| target::scaled(object));
-        scaled.filter_map(|id| single(&id)).collect()
+        self.singles.values().cloned().collect()
     }
 
     /// Forgets the workloads that are watched by their names, but for these.
@@ -167,24 +178,26 @@ impl Routes {
     /// The targets of a namespace.
     fn look(&self, namespace: &Arc<str>) -> Table {
         let mut table = Table::new();
-        let known = self.index.objects_of(&Kind::EndpointSlice, namespace).map(|object| &**object);
-        let endpoints = slices::endpoints(known);
+        let slices: Vec<Arc<Object>> = self.index.objects_of(&Kind::EndpointSlice, namespace).collect();
+        let endpoints = slices::endpoints(slices.iter().map(|object| &**object));
         let mut scaled = BTreeSet::new();
         for object in self.index.objects_of(&Kind::ScaledObject, namespace) {
-            let (Some(id), Some(key)) = (target::scaled(object), Key::of(&object.id)) else { continue };
+            let (Some(id), Some(key)) = (target::scaled(&object), Key::of(&object.id)) else { continue };
             let Some(workload) = self.index.workload(&id) else { continue };
             if object.deleting() {
                 continue;
             }
             scaled.insert(id);
-            let route = self.route(Some(object), workload, &endpoints);
+            let written = Written::of(Some(&object), workload);
+            let route = self.route(&written, workload, &endpoints);
             table.insert(key.target(), Arc::new(Route { name: key.target(), key: Some(key), ..route }));
         }
         let others = self.index.workloads_of(namespace).filter(|workload| !scaled.contains(&workload.id));
         for workload in others {
-            let route = self.route(None, workload, &endpoints);
+            let written = Written::of(None, workload);
+            let route = self.route(&written, workload, &endpoints);
             // Nobody asked for it, so it must say itself that it serves a model.
-            if !route.models.is_empty() && said::annotation(None, workload, said::MODEL).is_some() {
+            if !route.models.is_empty() && written.annotation(said::MODEL).is_some() {
                 table.entry(Arc::clone(&route.name)).or_insert_with(|| Arc::new(route));
             }
         }
@@ -193,11 +206,10 @@ impl Routes {
 
     fn route(
         &self,
-        scaler: Option<&Object>,
+        written: &Written<'_>,
         workload: &Workload,
         endpoints: &BTreeMap<Arc<str>, Endpoint>,
     ) -> Route {
-        let annotation = |name: &str| said::annotation(scaler, workload, name);
         let page = workload.page().filter(|page| page.certain && !page.https);
         let at = |id: &Id, facts: &Facts| {
             let endpoint = endpoints.get(&id.name).filter(|_| leads(facts))?;
@@ -212,12 +224,12 @@ impl Routes {
         Route {
             name: format!("{}/{}", workload.id.namespace, workload.id.name).into(),
             key: None,
-            models: said::models(scaler, workload),
-            hold_timeout: annotation("tidegate.dev/hold-timeout").and_then(said::positive),
-            hold_max: annotation("tidegate.dev/hold-max").and_then(|text| text.trim().parse().ok()),
-            ttft: scaler.and_then(said::ttft),
-            command: said::command(workload),
-            image: said::image(workload),
+            models: written.models(),
+            hold_timeout: written.annotation("tidegate.dev/hold-timeout").and_then(said::positive),
+            hold_max: written.annotation("tidegate.dev/hold-max").and_then(|text| text.trim().parse().ok()),
+            ttft: written.ttft(),
+            command: written.command(),
+            image: written.image(),
             endpoints: pods.filter_map(|(id, facts)| at(id, facts)).collect(),
             page,
         }
@@ -284,9 +296,4 @@ pub async fn watch(client: Client, sight: Sight, out: watch::Sender<Seen>) {
         }
         tokio::time::sleep(PACE).await;
     }
-}
-
-/// Text at a pointer of a pod template.
-fn text<'a>(template: &'a Value, pointer: &str) -> Option<&'a str> {
-    template.pointer(pointer).and_then(Value::as_str)
 }

@@ -5,6 +5,7 @@
 //! does not look like an empty cluster.
 
 mod backoff;
+mod token;
 mod trim;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,7 +120,11 @@ impl Watches {
             Kind::Job => Some("scaledjob.keda.sh/name".to_owned()),
             _ => None,
         };
-        let task = tokio::spawn(run(self.client.clone(), scope.clone(), labels, self.out.clone()));
+        let (client, out) = (self.client.clone(), self.out.clone());
+        let task = match scope.kind {
+            Kind::Token => tokio::spawn(token::keep(client, scope.clone(), out)),
+            _ => tokio::spawn(run(client, scope.clone(), labels, out)),
+        };
         self.running.insert(scope, task);
     }
 }

@@ -493,6 +493,12 @@ fn create(state: &mut State, path: &Path, mut body: Value) -> Outcome {
         body["status"] = json!({"authenticated": true, "user": user, "audiences": audiences});
         return Ok(body);
     }
+    if (path.plural.as_str(), path.subresource.as_str()) == ("serviceaccounts", "token") {
+        let status = json!({"token": format!("token-of-{}", path.name), "expirationTimestamp": "2036-01-01T00:00:00Z"});
+        body["status"] = status;
+        body["spec"]["expirationSeconds"] = json!(3600);
+        return Ok(body);
+    }
     let name = text(&body, "/metadata/name");
     let place = (path.plural.clone(), path.namespace.clone(), name.clone());
     if state.objects.contains_key(&place) {
