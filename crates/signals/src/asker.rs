@@ -316,6 +316,11 @@ impl Follower {
         }
     }
 
+    /// Whether an ask is under way, whoever has begun it.
+    pub(crate) fn awaits(&self) -> bool {
+        self.asked.state().under_way
+    }
+
     /// What is new: an answer not taken yet, or that there is none.
     pub(crate) fn says(&self) -> Option<Reading> {
         self.asked.says(&self.seen)

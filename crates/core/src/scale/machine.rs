@@ -115,16 +115,16 @@ pub struct State {
     fleet_at: Option<Time>,
     /// Whether it was observed since the last tick: only then is a second count at one instant merged.
     fleet_fresh: bool,
-    pods: Option<Vec<Pod>>,
+    pub(super) pods: Option<Vec<Pod>>,
     /// When they were observed: a later count of replicas knows better how many are ready.
-    pods_at: Option<Time>,
+    pub(super) pods_at: Option<Time>,
     /// What the object's status told.
     life: Life,
     /// When a tick last found the target active.
     last_active: Option<Time>,
     first_seen: Option<Time>,
-    signals: Vec<SignalState>,
-    memory: Memory,
+    pub(super) signals: Vec<SignalState>,
+    pub(super) memory: Memory,
     undo: Option<Undo>,
     /// Requests alone brought it from zero, and no replica has been ready since.
     woken: bool,

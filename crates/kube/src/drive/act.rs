@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tidegate_core::scale::decision::Status;
 use tidegate_core::scale::{Action, Decision, Event, Fleet, Reading};
 use tidegate_signals::Context;
 use tokio::time::Instant;
 
+use super::end::finalizers;
 use super::entry::ECHO;
 use super::{Entry, Error, Mind, Operator, Weight, own};
-use crate::index::target::{self, Asks, Key};
+use crate::index::target::{Asks, Key};
 use crate::object::Object;
 use crate::status::notes;
 use crate::write::{self, Note, Patch, Scale, Sent, Write};
@@ -47,7 +48,12 @@ impl Operator {
                 self.count(&key)?;
             }
             self.look_at_usage();
+            // A ScaledJob whose sources still have their time is asked again only after that.
+            let open = self.entries.values().filter(|entry| entry.asked && entry.key.asks == Asks::ScaledJob);
+            let open: Vec<Key> = open.map(|entry| entry.key.clone()).collect();
+            open.iter().try_for_each(|key| self.answered(key))?;
             let able = self.entries.values().filter(|entry| entry.able() && entry.due <= now);
+            let able = able.filter(|entry| !(entry.asked && entry.key.asks == Asks::ScaledJob));
             let keys: Vec<Key> = able.map(|entry| entry.key.clone()).collect();
             for key in keys {
                 self.ask(&key)?;
@@ -66,6 +72,7 @@ impl Operator {
             // A job that has just started has not taken its work yet: a ScaledJob is decided once a poll.
             let pause = entry.spec.as_ref().map(|spec| spec.polling_interval).unwrap_or_default();
             entry.due = now + pause;
+            (entry.asked_at, entry.owed) = (now, false);
         }
         self.tell_work(key)?;
         self.tell_per_pod(key)?;
@@ -97,18 +104,27 @@ impl Operator {
 
     /// A target's sources have answered, or it has waited for them as long as it may.
     pub(super) fn answered(&mut self, key: &Key) -> Result<(), Error> {
+        let now = self.clock.now();
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         let Some(sources) = entry.sources.clone() else { return Ok(()) };
+        if key.asks == Asks::ScaledJob && entry.asked && sources.awaits() && !entry.is_silent(now) {
+            return Ok(());
+        }
         let in_time = std::mem::take(&mut entry.asked);
         let answers = sources.answers();
         let nothing = answers.is_empty();
+        let late = match key.asks {
+            // What was said before is not decided on twice: Jobs have taken that work, or will. So one whose source
+            // was silent is decided once more when it has spoken, unless Jobs were made without it.
+            Asks::ScaledJob => !sources.awaits() && std::mem::take(&mut entry.owed),
+            _ => !nothing,
+        };
+        entry.owed |= in_time && sources.awaits();
         self.take_readings(key, answers)?;
         if in_time {
             self.watch_signals(key);
         }
-        // What comes late is decided on as soon as it is there; not for a ScaledJob, whose new Jobs have not taken
-        // their work yet.
-        if in_time || (!nothing && key.asks != Asks::ScaledJob) { self.decide(key) } else { Ok(()) }
+        if in_time || late { self.decide(key) } else { Ok(()) }
     }
 
     /// Those that wait for answers have waited long enough: they are decided on what there is.
@@ -261,14 +277,7 @@ impl Operator {
         }
         match (write, outcome) {
             (Write::Scale(scale), outcome) => self.scaled(&scale, outcome)?,
-            // Watches may have brought it already, while it was not believed.
-            (Write::Create(job), Ok(_)) => self.count(&job.key)?,
-            (Write::Create(job), Err(error)) => {
-                let message = format!("Not created: {error}");
-                let said = notes::Said { warning: true, reason: "KEDAJobCreateFailed", message };
-                self.note(&job.key, said);
-                self.not_done(&job.key)?;
-            }
+            (Write::Create(job), outcome) => self.created(&job, failures, outcome)?,
             (Write::Delete { id, .. }, Err(error)) => self.not_removed(&id, &error.to_string()),
             (Write::State(_), Err(error)) => {
                 self.remark(Weight::Warning, &format!("what is remembered cannot be written: {error}"));
@@ -331,7 +340,7 @@ impl Operator {
                 self.act(key, actions)?;
                 self.decide(key)
             }
-            Ok(Sent::Advised) => self.not_done(key),
+            Ok(Sent::Advised | Sent::Exists) => self.not_done(key),
             Err(error) => {
                 self.note(key, notes::not_scaled(*from, *to, &error.to_string()));
                 self.remark(Weight::Warning, &format!("{key}: not scaled from {from} to {to}: {error}"));
@@ -384,62 +393,4 @@ impl Operator {
         let now = self.clock.now();
         self.queue.push(Write::Patch(Patch { id: object.id.clone(), subresource: None, json }), now);
     }
-
-    /// An object is being deleted: its replicas go back to what they were, if it asks so, and it is let go.
-    pub(super) fn leave(&mut self, key: &Key, object: &Object) {
-        if self.connection.read_only || !finalizers(object).iter().any(|one| one == FINALIZER) {
-            return;
-        }
-        let restore = object.json.pointer("/spec/advanced/restoreToOriginalReplicaCount");
-        let restore = restore.and_then(Value::as_bool) == Some(true);
-        let original = object.count("/status/originalReplicaCount").filter(|_| restore);
-        if let Some(entry) = self.entries.get_mut(key) {
-            entry.sources = None;
-        }
-        // What we have written ourselves counts, though no watch has brought it back yet.
-        let written = self.entries.get(key).and_then(|entry| entry.echo).map(|(to, _)| to);
-        let workload = target::scaled(object).and_then(|id| self.index.workload(&id));
-        if let Some(id) = workload.map(|workload| workload.id.clone())
-            && original.is_some()
-            && self.queue.scaling(&id)
-        {
-            // A count is under way: with the next tick it is known what it has left.
-            self.queue.forget_scale(&id);
-            self.again.insert(key.clone());
-            return;
-        }
-        let now = self.clock.now();
-        if let (Some(to), Some(workload)) = (original, workload)
-            && let found = written.unwrap_or(workload.fleet.spec)
-            && found != to
-        {
-            let scale = Scale {
-                key: key.clone(),
-                workload: workload.id.clone(),
-                uid: Arc::clone(&workload.uid),
-                version: Arc::clone(&workload.resource_version),
-                from: found,
-                to,
-                why: "the ScaledObject is deleted: as many as before it came".to_owned(),
-            };
-            self.queue.push(Write::Scale(scale), now);
-            return;
-        }
-        self.release(object);
-    }
-
-    fn release(&mut self, object: &Object) {
-        let mut left = finalizers(object);
-        left.retain(|one| one != FINALIZER);
-        let json = json!({"metadata": {
-            "resourceVersion": object.text("/metadata/resourceVersion"), "finalizers": left,
-        }});
-        let now = self.clock.now();
-        self.queue.push(Write::Patch(Patch { id: object.id.clone(), subresource: None, json }), now);
-    }
-}
-
-fn finalizers(object: &Object) -> Vec<String> {
-    let all = object.json.pointer("/metadata/finalizers").and_then(Value::as_array);
-    all.into_iter().flatten().filter_map(|one| Some(one.as_str()?.to_owned())).collect()
 }

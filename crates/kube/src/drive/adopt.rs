@@ -119,10 +119,7 @@ impl Operator {
     /// An object is not ours, or not any more: what of ours is on it is taken away.
     pub(super) fn let_go(&mut self, key: &Key, object: &Object) {
         self.index.uses(key, BTreeSet::new());
-        if let Some(entry) = self.entries.remove(key) {
-            self.control.remove(&entry.name);
-            self.memory.forget(&entry.name);
-        }
+        self.end(key);
         if self.connection.read_only || !adopt::to_give_back(object) {
             return;
         }

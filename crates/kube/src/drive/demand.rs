@@ -9,15 +9,11 @@ use tidegate_signals::{Source, Sources};
 
 use super::{Error, Mind, Operator, Weight};
 use crate::demand::listen::Inbox;
-use crate::demand::{Book, Known, Report, proto};
+use crate::demand::{Book, FIRST_WORD, Known, Report, Roll, proto};
 use crate::index::target::{Asks, Key};
 use crate::live::Pod;
-use crate::object::{Kind, Object, Scope};
+use crate::object::{Id, Kind, Object, Scope};
 use crate::routes::said::Written;
-
-/// For so long after a beginning a target that says a model waits for a gateway to say what is asked of it: they
-/// connect within five seconds, and look names up again every five.
-const FIRST_WORD: Span = Span::from_secs(20);
 
 /// Gateways as the loop has them; none where no listener was asked for.
 #[derive(Debug, Default)]
@@ -78,7 +74,8 @@ impl Operator {
         let workload = workload.and_then(|id| self.index.workload(id));
         let says =
             || workload.is_some_and(|workload| !Written::of(Some(object), workload).models().is_empty());
-        let routed = key.asks == Asks::ScaledObject && (self.gateways.book.routes(key) || says());
+        let routed = self.gateways.book.routes(key, self.clock.now()) || says();
+        let routed = key.asks == Asks::ScaledObject && routed;
         if self.gateways.listens() && routed && !has_demand(&spec) {
             spec.signals.push(Signal::demand());
         }
@@ -147,15 +144,33 @@ impl Operator {
         self.act(key, actions)
     }
 
+    /// Whom the operator before knew is expected here.
+    pub(super) fn expect_gateways(&mut self, roll: Roll) {
+        if !self.gateways.listens() {
+            return;
+        }
+        let now = self.clock.now();
+        self.gateways.book.expect(roll, now);
+        let (_, silent) = self.gateways.book.gateways(now);
+        self.gateways.silent = silent;
+        if silent > 0 {
+            let text = format!(
+                "{silent} gateways are expected: what they route is not scaled to zero before they speak"
+            );
+            self.remark(Weight::Info, &text);
+        }
+    }
+
     /// Once a second: gateways that are gone are forgotten, and the others told what is new.
     pub(super) fn look_at_gateways(&mut self) {
         if !self.gateways.listens() {
             return;
         }
         let now = self.clock.now();
-        let pods = Scope { kind: Kind::Pod, namespace: None, name: None };
-        let (index, sees_all) = (&self.index, self.index.is_listed(&pods));
-        let gone = self.gateways.book.sweep(now, |pod| sees_all && !index.has_pod(pod));
+        let pods = |namespace| Scope { kind: Kind::Pod, namespace, name: None };
+        let (index, sees_all) = (&self.index, self.index.is_listed(&pods(None)));
+        let seen = |pod: &Id| sees_all || index.is_listed(&pods(Some(Arc::clone(&pod.namespace))));
+        let gone = self.gateways.book.sweep(now, |pod| seen(pod) && !index.full() && !index.has_pod(pod));
         for name in gone {
             self.remark(
                 Weight::Warning,
@@ -191,7 +206,7 @@ impl Operator {
         let now = self.clock.now();
         let starting = self.entries.values().filter(|entry| {
             entry.fleet.is_some_and(|fleet| fleet.starting > 0 || fleet.spec > fleet.status)
-                && self.gateways.book.routes(&entry.key)
+                && self.gateways.book.routes(&entry.key, now)
         });
         let outlook = |entry: &super::Entry| {
             let fleet = entry.fleet.unwrap_or_default();

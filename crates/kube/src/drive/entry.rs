@@ -8,14 +8,15 @@ use tidegate_core::scale::{Decision, Fleet, Job, Pod, Reading, Room, Spec};
 use tidegate_core::time::{Span, Time};
 use tidegate_manifest::serving::Page;
 use tidegate_signals::Sources;
+use tidegate_signals::asker::SILENT;
 use tidegate_signals::trust::Trust;
 use tidegate_signals::work::Work;
 
 use super::access::Access;
-use super::leaving::{Leave, Taken, leaving};
+use super::jobs::Batch;
+use super::leaving::{Leave, Taken};
 use super::room;
 use crate::index::target::Key;
-use crate::live;
 use crate::object::Id;
 
 /// After a count was written, watches may still bring the one before. For so long they are not believed.
@@ -76,6 +77,9 @@ pub struct Entry {
     pub(super) told: u64,
     /// Whether its sources are being asked.
     pub(super) asked: bool,
+    /// When they were asked, for a ScaledJob, and whether it was decided without an answer that is still to come.
+    pub(super) asked_at: Time,
+    pub(super) owed: bool,
     /// Whether everything that it refers to was looked for.
     pub(super) complete: bool,
     /// When it was last active.
@@ -101,6 +105,8 @@ pub struct Entry {
     pub(super) demand: Option<Reading>,
     /// Whether it was told that no gateway has spoken yet.
     pub(super) waits: bool,
+    /// Jobs that are being made.
+    pub(super) batch: Batch,
     /// Jobs that were made, and until when watches may not know.
     pub(super) born: BTreeMap<String, Time>,
 }
@@ -142,6 +148,8 @@ impl Entry {
             sources: None,
             told: 0,
             asked: false,
+            asked_at: Time::ORIGIN,
+            owed: false,
             complete: false,
             active: None,
             was_active: false,
@@ -155,6 +163,7 @@ impl Entry {
             since: Time::ORIGIN,
             demand: None,
             waits: false,
+            batch: Batch::default(),
             born: BTreeMap::new(),
         }
     }
@@ -167,9 +176,9 @@ impl Entry {
         scaled || short || taken || self.born.values().any(|until| *until <= now)
     }
 
-    /// Whether a pod is one that goes.
-    pub(super) fn drains(&self, pod: &live::Pod) -> bool {
-        pod.namespace == self.key.namespace && leaving(self).contains(&pod.name)
+    /// Whether its sources have had their time: then those that are silent say so themselves.
+    pub(super) fn is_silent(&self, now: Time) -> bool {
+        now.since(self.asked_at) >= SILENT
     }
 
     /// Whether somebody else still has it, and it is only decided to see whether we agree.

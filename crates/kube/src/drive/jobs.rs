@@ -1,5 +1,6 @@
 //! ScaledJobs: their Jobs are counted, made and cleared away.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tidegate_core::scale::{Event, Job};
@@ -10,7 +11,37 @@ use crate::index::target::Key;
 use crate::jobs;
 use crate::object::Object;
 use crate::status::notes::Said;
-use crate::write::{NewJob, Write};
+use crate::write::{self, NewJob, Sent, Write};
+
+/// Jobs that were decided, until each is made or refused.
+///
+/// The first goes alone, and the others when it was taken: a template that the API server refuses costs one request
+/// a poll, and not a thousand.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// Not asked for yet.
+    rest: VecDeque<NewJob>,
+    /// Asked for by name, and not answered.
+    open: BTreeSet<String>,
+    made: u32,
+    /// Why one was refused.
+    failed: Option<String>,
+    /// What was said of that last.
+    said: Option<String>,
+}
+
+impl Batch {
+    /// Those that are not answered for.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.open.iter().map(String::as_str).chain(self.rest.iter().map(|job| &*job.name))
+    }
+
+    fn next(&mut self) -> Option<NewJob> {
+        let job = self.rest.pop_front()?;
+        self.open.insert(job.name.clone());
+        Some(job)
+    }
+}
 
 impl Operator {
     /// Tells a ScaledJob of its Jobs, and clears away those beyond its limits.
@@ -23,7 +54,7 @@ impl Operator {
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         // What was made counts as running until it is seen; a list without it would make it again.
         entry.born.retain(|name, until| now < *until && known.iter().all(|job| *job.id.name != **name));
-        if !entry.born.is_empty() || self.queue.creating(key) {
+        if !entry.born.is_empty() || !entry.batch.open.is_empty() {
             return Ok(());
         }
         let found: Vec<Job> =
@@ -41,7 +72,9 @@ impl Operator {
             return;
         }
         let (now, foreground) = (self.clock.now(), jobs::foreground(scaled_job));
-        for job in jobs::surplus(scaled_job, known) {
+        let history = jobs::beyond_history(scaled_job, known).into_iter().map(|job| (job, false));
+        let outdated = jobs::outdated(scaled_job, known).into_iter().map(|job| (job, foreground));
+        for (job, foreground) in history.chain(outdated) {
             let write = Write::Delete { id: job.id.clone(), uid: job.uid().into(), foreground };
             if !self.queue.holds(&write) {
                 self.queue.push(write, now);
@@ -55,17 +88,81 @@ impl Operator {
         if self.connection.read_only {
             return self.not_done(key);
         }
-        let count = count.min(jobs::AT_ONCE_MAX);
-        for _ in 0..count {
-            let name = jobs::name(&key.name, fastrand::u64(..));
-            if let Some(entry) = self.entries.get_mut(key) {
-                entry.born.insert(name.clone(), now + ECHO);
-            }
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+        entry.owed = false;
+        let known: Vec<Arc<str>> = self.index.jobs_of(key).map(|job| Arc::clone(&job.id.name)).collect();
+        let taken = known.iter().map(|name| &**name).chain(entry.born.keys().map(String::as_str));
+        let numbers = jobs::Numbers::of(&key.name, scaled_job.uid());
+        let names = numbers.free(taken.chain(entry.batch.names()), count.min(jobs::AT_ONCE_MAX));
+        for name in names {
+            entry.born.insert(name.clone(), now + ECHO);
             let job = NewJob { key: key.clone(), json: jobs::new(&scaled_job, &name), name };
-            self.queue.push(Write::Create(Box::new(job)), now);
+            entry.batch.rest.push_back(job);
         }
-        let message = format!("Created {count} jobs");
-        self.note(key, Said { warning: false, reason: "KEDAJobsCreated", message });
+        if entry.batch.open.is_empty() {
+            let first = entry.batch.next();
+            first.into_iter().for_each(|job| self.queue.push(Write::Create(Box::new(job)), now));
+        }
         Ok(())
+    }
+
+    /// A Job of a batch was made or not. The others follow the first that was; one that is refused ends the batch.
+    pub(super) fn created(
+        &mut self,
+        job: &NewJob,
+        failures: u32,
+        outcome: Result<Sent, write::Error>,
+    ) -> Result<(), Error> {
+        let (now, key) = (self.clock.now(), &job.key);
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+        entry.batch.open.remove(&job.name);
+        match outcome {
+            Ok(sent) => {
+                // One that was there at the first try is somebody else's doing.
+                entry.batch.made += u32::from(sent == Sent::Done || failures > 0);
+                let rest: Vec<NewJob> = std::iter::from_fn(|| entry.batch.next()).collect();
+                for job in rest {
+                    entry.born.insert(job.name.clone(), now + ECHO);
+                    self.queue.push(Write::Create(Box::new(job)), now);
+                }
+            }
+            Err(error) => {
+                let waiting = self.queue.forget_jobs(key);
+                let rest = entry.batch.rest.drain(..).map(|job| job.name);
+                for name in rest.chain(waiting).chain([job.name.clone()]) {
+                    entry.batch.open.remove(&name);
+                    entry.born.remove(&name);
+                }
+                // Without the name, which is another for each: else it would be said of each.
+                entry.batch.failed = Some(error.to_string().replace(&job.name, &key.name));
+            }
+        }
+        if entry.batch.open.is_empty() { self.batch_is_over(key) } else { Ok(()) }
+    }
+
+    /// Says what came of a batch, and counts anew.
+    fn batch_is_over(&mut self, key: &Key) -> Result<(), Error> {
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+        let Batch { made, failed, said, .. } = std::mem::take(&mut entry.batch);
+        // The same template is refused with each poll: that is said once.
+        let news = failed.clone().filter(|failed| said.as_ref() != Some(failed));
+        entry.batch.said.clone_from(&failed);
+        if failed.is_some() {
+            // What was asked for is not there, though the Jobs that are have not changed.
+            entry.jobs = None;
+        }
+        if made > 0 {
+            let message = format!("Created {made} jobs");
+            self.note(key, Said { warning: false, reason: "KEDAJobsCreated", message });
+        }
+        if let Some(failed) = news {
+            let message = format!("Not created: {failed}");
+            self.note(key, Said { warning: true, reason: "KEDAJobCreateFailed", message });
+        }
+        if failed.is_some() {
+            self.not_done(key)?;
+        }
+        // Watches may have brought them already, while they were not believed.
+        self.count(key)
     }
 }

@@ -70,7 +70,7 @@ enum Chooser {
     Cost,
     /// The highest numbers, which pods have at the end of their names.
     Ordinal,
-    /// The highest groups, which pods have in a label.
+    /// The highest groups, which pods have in a label. They begin at zero.
     Group,
 }
 
@@ -88,11 +88,12 @@ impl Chooser {
         })
     }
 
-    /// The pods that go when there are to be `to`, of those that are there.
+    /// The pods that go when there are to be `to`, of those that are there; the first of those that are numbered
+    /// has the number `first`.
     fn choose(
         self,
         pods: &[(&Id, &Facts)],
-        to: u32,
+        (first, to): (u32, u32),
         requests: impl Fn(&Id) -> Option<f64>,
         draining: &BTreeSet<Arc<str>>,
     ) -> BTreeSet<Arc<str>> {
@@ -103,7 +104,8 @@ impl Chooser {
             }
         };
         if self != Chooser::Cost {
-            let beyond = pods.iter().filter(|pod| number(pod).is_some_and(|number| number >= to));
+            let end = first.saturating_add(to);
+            let beyond = pods.iter().filter(|pod| number(pod).is_some_and(|number| number >= end));
             return beyond.map(|(id, _)| Arc::clone(&id.name)).collect();
         }
         let candidates: Vec<Candidate<'_>> = pods
@@ -160,7 +162,11 @@ impl Operator {
         let draining = leaving(entry);
         let before = entry.leave.take();
         let requests = |id: &Id| self.live.requests(&pod(id), now);
-        let pods = chooser.choose(&staying, to, requests, &draining);
+        let first = match chooser {
+            Chooser::Ordinal => self.index.workload(workload).map_or(0, |workload| workload.first_ordinal),
+            Chooser::Cost | Chooser::Group => 0,
+        };
+        let pods = chooser.choose(&staying, (first, to), requests, &draining);
         let since = before.as_ref().map_or(now, |leave| leave.since);
         let until =
             before.as_ref().map_or_else(|| now + patience(&self.index, workload), |leave| leave.until);
@@ -267,6 +273,27 @@ impl Operator {
         }
     }
 
+    /// Takes back what we wrote of a workload's pods; of those that were `left` to go also what is still on its way.
+    pub(super) fn uncost(&mut self, workload: &Id, left: &BTreeSet<Arc<str>>) {
+        let by_cost = Chooser::of(workload) == Some(Chooser::Cost);
+        if self.connection.read_only || !by_cost {
+            return;
+        }
+        let ours = |(id, facts): &(&Id, &Facts)| match facts.deletion_cost {
+            Some(cost) => cost == COST,
+            None => left.contains(&id.name),
+        };
+        let costed: Vec<Id> = staying(&self.index, workload)
+            .iter()
+            .filter(|pod| ours(pod))
+            .map(|(id, _)| (*id).clone())
+            .collect();
+        for id in costed {
+            // It takes the place of a cost that waits, and goes after one that is under way.
+            self.queue.push(Write::Patch(uncosted(id)), self.clock.now());
+        }
+    }
+
     fn cost(&mut self, id: Id, cost: Value) {
         if self.connection.read_only {
             return;
@@ -277,6 +304,11 @@ impl Operator {
             self.queue.push(write, self.clock.now());
         }
     }
+}
+
+fn uncosted(id: Id) -> Patch {
+    let json = json!({"metadata": {"annotations": {DELETION_COST: Value::Null}}});
+    Patch { id, subresource: None, json }
 }
 
 /// The pods that go, before and after the count is written.
@@ -302,6 +334,10 @@ mod tests {
     }
 
     fn chosen(chooser: Chooser, pods: &[(Id, Facts)], to: u32) -> Vec<String> {
+        chosen_from(chooser, pods, (0, to))
+    }
+
+    fn chosen_from(chooser: Chooser, pods: &[(Id, Facts)], to: (u32, u32)) -> Vec<String> {
         let pods: Vec<(&Id, &Facts)> = pods.iter().map(|(id, facts)| (id, facts)).collect();
         // The first has nothing to do: whoever may choose takes it.
         let requests = |id: &Id| Some(if id.name.ends_with('0') { 0.0 } else { 9.0 });
@@ -314,6 +350,13 @@ mod tests {
         let pods = pods(|_| json!({}));
         assert_eq!(chosen(Chooser::Ordinal, &pods, 2), ["llama-2", "llama-3"]);
         assert_eq!(chosen(Chooser::Cost, &pods, 3), ["llama-0"]);
+    }
+
+    #[test]
+    fn ordinals_that_begin_elsewhere_are_counted_from_there() {
+        let pods = pods(|_| json!({}));
+        assert_eq!(chosen_from(Chooser::Ordinal, &pods[1..], (1, 2)), ["llama-3"]);
+        assert_eq!(chosen_from(Chooser::Ordinal, &pods[2..], (2, u32::MAX)), Vec::<String>::new());
     }
 
     #[test]

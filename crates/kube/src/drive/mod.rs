@@ -12,6 +12,7 @@ mod access;
 mod act;
 mod adopt;
 mod demand;
+mod end;
 mod entry;
 mod jobs;
 mod leaving;
@@ -51,7 +52,7 @@ use crate::lease::elector::Standing;
 use crate::lease::{self, Which};
 use crate::live::Live;
 use crate::object::Scope;
-use crate::persist::{self, Remembered};
+use crate::persist::{self, Recalled};
 use crate::watch::{NEWS_MAX, News, Sight, Watches};
 use crate::write::{self, Gate, Hold, Permit, Queue, Write};
 pub(crate) use act::FINALIZER;
@@ -193,7 +194,7 @@ pub(crate) struct Operator {
     watches: Watches,
     said: mpsc::Sender<Said>,
     outcomes: mpsc::Sender<Outcome>,
-    recalled: mpsc::Sender<Result<Remembered, String>>,
+    recalled: mpsc::Sender<Result<Recalled, String>>,
     /// The cluster, as sources see it.
     cluster: Cluster,
     queries: Queries,
@@ -365,7 +366,7 @@ struct Inboxes {
     news: mpsc::Receiver<News>,
     said: mpsc::Receiver<Said>,
     outcomes: mpsc::Receiver<Outcome>,
-    recalled: mpsc::Receiver<Result<Remembered, String>>,
+    recalled: mpsc::Receiver<Result<Recalled, String>>,
     used: mpsc::Receiver<own::Used>,
 }
 
@@ -469,7 +470,7 @@ impl Operator {
     }
 
     /// What was remembered is here: every target goes on from it.
-    fn recall(&mut self, remembered: Result<Remembered, String>) -> Result<(), Error> {
+    fn recall(&mut self, remembered: Result<Recalled, String>) -> Result<(), Error> {
         if self.mind != Mind::Recalls {
             return Ok(());
         }
@@ -482,6 +483,7 @@ impl Operator {
                 return Ok(());
             }
         };
+        self.expect_gateways(remembered.gateways.clone());
         self.memory = persist::Book::new(remembered);
         self.mind = Mind::Decides;
         let keys: BTreeSet<Key> = self.keys();

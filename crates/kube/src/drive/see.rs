@@ -14,14 +14,14 @@ use super::entry::{Entry, STARTS_MAX, Started};
 use super::{Error, Mind, Operator, Weight, room};
 use crate::adopt::{self, Plan};
 use crate::aggregated::Questions;
-use crate::index::Touched;
 use crate::index::pending::Cause;
 use crate::index::pods::time;
 use crate::index::target::{self, Asks, Key, Read};
-use crate::object::{Kind, Object, Scope};
+use crate::index::{Index, Touched};
+use crate::object::{Id, Kind, Object, Scope};
 use crate::owner;
 use crate::status::notes::Said;
-use crate::watch::News;
+use crate::watch::{FORBIDDEN, News};
 use crate::write::{Patch, Write};
 
 impl Operator {
@@ -41,10 +41,12 @@ impl Operator {
                     if self.blind.get(&scope) != Some(&why) {
                         let text = format!("cannot see {}: {why}", scope.kind.gvk().kind);
                         self.remark(Weight::Warning, &text);
+                        touched.read.extend(self.index.users_of(&scope));
                         self.blind.insert(scope, why);
                     }
                 }
                 News::Sees(scope) => {
+                    touched.read.extend(self.index.users_of(&scope));
                     self.blind.remove(&scope);
                 }
             }
@@ -102,12 +104,7 @@ impl Operator {
         let cluster = self.namespace.clone();
         let read = target::read(&mut self.index, key, &cluster);
         let (Some(read), Some(object)) = (read, object) else {
-            if let Some(entry) = self.entries.remove(key) {
-                self.live.drain(|pod| entry.drains(pod), &BTreeSet::new());
-                self.scrapes.forget(key);
-                self.control.remove(&entry.name);
-                self.memory.forget(&entry.name);
-            }
+            self.end(key);
             return Ok(());
         };
         let now = self.clock.now();
@@ -136,6 +133,11 @@ impl Operator {
         }
         self.complete(key);
         self.lament(key, troubled.as_ref());
+        let idle = |entry: &Entry| entry.trouble.is_some() || entry.watched();
+        if self.entries.get(key).is_some_and(|entry| entry.leave.is_some() && idle(entry)) {
+            // Nobody decides whether they go.
+            self.keep_pods(key);
+        }
         let entry = self.entries.get(key).filter(|entry| entry.watched());
         if let Some(why) = entry.and_then(|entry| entry.trouble.clone()) {
             self.waits(key, format!("when this is mended: {why}"));
@@ -186,9 +188,7 @@ impl Operator {
         entry.asked = false;
         entry.workload = workload;
         let missing = entry.workload.as_ref().filter(|id| self.index.workload(id).is_none());
-        if let Some(id) = missing {
-            let gvk = id.kind.gvk();
-            let text = format!("there is no {} {}/{}", gvk.keda(), id.namespace, id.name);
+        if let Some(text) = missing.and_then(|id| unseen(id, &self.index, &self.blind)) {
             entry.trouble.get_or_insert(text);
         }
         let spec = self.with_demand(key, object, target.spec);
@@ -209,8 +209,11 @@ impl Operator {
         let now = self.clock.now();
         let memory = self.memory.take(&key.target(), object.uid());
         let remembered = memory.as_ref().map(|memory| memory.at);
-        let state = memory.map(|memory| memory.state);
-        let trouble = self.control.add(spec, state.unwrap_or_default()).err().map(|error| error.to_string());
+        let mut state = memory.map(|memory| memory.state).unwrap_or_default();
+        if let Some(at) = remembered {
+            state.unwatched(&spec, now.since(at));
+        }
+        let trouble = self.control.add(spec, state).err().map(|error| error.to_string());
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         entry.remembered = remembered;
         if entry.trouble.is_none() {
@@ -223,9 +226,8 @@ impl Operator {
             entry.active = Some(now);
             entry.was_active = true;
         }
-        if remembered.is_none() || active(object) {
-            self.step(key, &Event::Life(life))?;
-        }
+        // Also beside what is remembered, which may be half a minute older than the status: the later of both counts.
+        self.step(key, &Event::Life(life))?;
         Ok(())
     }
 
@@ -257,7 +259,8 @@ impl Operator {
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         let Some(id) = entry.workload.clone() else { return Ok(()) };
         let Some(workload) = self.index.workload(&id) else { return Ok(()) };
-        let (fleet, refused) = (workload.fleet, workload.refused.clone());
+        let refused = workload.refused.clone();
+        let Some(fleet) = self.index.fleet(&id) else { return Ok(()) };
         if let Some((to, until)) = entry.echo {
             if fleet.spec != to && now < until {
                 return Ok(());
@@ -299,6 +302,18 @@ impl Operator {
     }
 }
 
+/// Why a workload is not there for us; `None` while nobody has looked.
+fn unseen(id: &Id, index: &Index, blind: &BTreeMap<Scope, String>) -> Option<String> {
+    let name = format!("{} {}/{}", id.kind.gvk().keda(), id.namespace, id.name);
+    let single = crate::index::single(id);
+    if let Some(why) = single.as_ref().and_then(|scope| blind.get(scope)) {
+        let help = if why.contains(FORBIDDEN) { "; add it to operator.scales" } else { "" };
+        return Some(format!("cannot see {name}: {why}{help}"));
+    }
+    let looked = single.is_none_or(|scope| index.is_listed(&scope));
+    looked.then(|| format!("there is no {name}"))
+}
+
 /// What pods of a workload say.
 struct Seen {
     /// How many wait, and why.
@@ -310,7 +325,7 @@ struct Seen {
 }
 
 /// What keeps pods of a workload, in a sentence, and the starts that have ended since last time.
-fn pods(index: &crate::index::Index, workload: &crate::object::Id, counted: &mut BTreeSet<Arc<str>>) -> Seen {
+fn pods(index: &Index, workload: &Id, counted: &mut BTreeSet<Arc<str>>) -> Seen {
     let (mut waiting, mut first, mut starts, mut costed) = (0_u32, None, Vec::new(), false);
     let mut present = BTreeSet::new();
     for (id, facts) in index.pods_of(workload) {

@@ -65,6 +65,10 @@ impl Operator {
             return;
         }
         let now = self.clock.now();
+        let (place, book) = ((&*self.namespace, &*self.shard), &self.gateways.book);
+        if let Some(patch) = self.memory.gateways(place, (book.version(), || book.roll()), now, last) {
+            self.queue.push(Write::State(patch), now);
+        }
         if !self.memory.due(now, last) {
             return;
         }
@@ -81,9 +85,18 @@ impl Operator {
             }
             Some(persist::Kept { name, uid, mark, state })
         });
-        for page in self.memory.pages(states, now) {
+        let before = self.memory.left_out();
+        for page in self.memory.pages(states, now, last) {
             let patch = persist::patch(&self.namespace, &self.shard, &page);
             self.queue.push(Write::State(patch), now);
+        }
+        let left_out = self.memory.left_out();
+        if left_out > before {
+            let text = format!(
+                "what is remembered of {left_out} targets has no room in the ConfigMaps: after a restart their windows \
+                 begin anew; give this operator fewer namespaces"
+            );
+            self.remark(super::Weight::Warning, &text);
         }
     }
 

@@ -78,7 +78,7 @@ proptest! {
             whole["metadata"] = json!({"name": "a"});
         }
         let workload = Object::new(Kind::Workload(Gvk::of(None, None)), whole.clone()).unwrap();
-        let fleet = Workload::of(&workload).fleet;
+        let fleet = Workload::of(&workload).unwrap().fleet;
         prop_assert_eq!(fleet.ready + fleet.starting, fleet.status);
         let facts = Facts::of(&Object::new(Kind::Pod, whole).unwrap());
         prop_assert!(facts.cause.is_none_or(|cause| cause.said.chars().count() <= 512));

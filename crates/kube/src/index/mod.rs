@@ -19,6 +19,8 @@ pub mod workload;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tidegate_core::scale::Fleet;
+
 use crate::object::{Change, Id, Kind, Object, Scope};
 use kept::Kept;
 pub use kept::Text;
@@ -182,6 +184,23 @@ impl Index {
         self.pods.chosen(&id.namespace, self.selector(id))
     }
 
+    /// A workload's replicas. Where its kind does not count those that are ready, they are those of its pods; where
+    /// it does not say which its pods are, all that there are, since what counts as none would be scaled as none.
+    #[must_use]
+    pub fn fleet(&self, id: &Id) -> Option<Fleet> {
+        let workload = self.workloads.get(id)?;
+        let Fleet { spec, status, .. } = workload.fleet;
+        if !workload.count_ready {
+            return Some(workload.fleet);
+        }
+        let ready = match workload.selector {
+            Some(_) => self.pods_of(id).filter(|(_, facts)| facts.ready && !facts.deleting).count(),
+            None => status as usize,
+        };
+        let ready = u32::try_from(ready).unwrap_or(u32::MAX).min(status);
+        Some(Fleet { spec, status, ready, starting: status - ready })
+    }
+
     fn selector(&self, workload: &Id) -> Option<&Selector> {
         self.workloads.get(workload).and_then(|workload| workload.selector.as_ref())
     }
@@ -271,6 +290,13 @@ impl Index {
         self.users.get(id).cloned().unwrap_or_default()
     }
 
+    /// The targets that look at the one object of a scope; of a scope of many nobody in particular.
+    #[must_use]
+    pub fn users_of(&self, scope: &Scope) -> BTreeSet<Key> {
+        let (Some(namespace), Some(name)) = (&scope.namespace, &scope.name) else { return BTreeSet::new() };
+        self.users(&Id::new(scope.kind.clone(), namespace, name))
+    }
+
     fn ids(&self) -> impl Iterator<Item = &Id> {
         self.texts.keys().chain(self.workloads.keys()).chain(self.pods.ids())
     }
@@ -285,7 +311,8 @@ impl Index {
         let id = object.id.clone();
         match &id.kind {
             Kind::Workload(_) => {
-                let new = Workload::of(&object);
+                // What was known last stays.
+                let Some(new) = Workload::of(&object) else { return Touched::default() };
                 if !self.workloads.contains_key(&id) && !self.room() {
                     return Touched::default();
                 }

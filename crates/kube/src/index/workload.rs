@@ -9,7 +9,7 @@ use tidegate_manifest::serving::Page;
 use super::kept::Text;
 use super::pending::{self, Cause};
 use super::selector::Selector;
-use crate::object::{Id, Object};
+use crate::object::{Id, Kind, Object};
 
 /// A workload, as far as scaling looks at it.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,8 +20,13 @@ pub struct Workload {
     pub uid: Arc<str>,
     /// The version of the object that these numbers are of; a write names it.
     pub resource_version: Arc<str>,
-    /// `spec.replicas`, `status.replicas`, and how many of those are ready.
+    /// `spec.replicas`, `status.replicas`, and how many of those are ready, as far as the object says:
+    /// [`super::Index::fleet`] counts where it does not.
     pub fleet: Fleet,
+    /// Whether the ready ones are those of its pods: its kind's status does not count them.
+    pub count_ready: bool,
+    /// The number of its first pod, where its pods have numbers: `spec.ordinals.start` of a StatefulSet.
+    pub first_ordinal: u32,
     /// Its pods.
     pub selector: Option<Selector>,
     /// Its pod template, for variables that triggers name.
@@ -34,25 +39,32 @@ pub struct Workload {
 
 impl Workload {
     /// Reads what the common workloads have: `spec.replicas` and `status.replicas` are where every kind
-    /// with `/scale` that is in use has them. What a kind has elsewhere, its watch puts there.
+    /// with `/scale` that is in use has them. What a kind has elsewhere, its watch puts there. `None` where a
+    /// kind's count is not known: a default would be a number that nobody set.
     #[must_use]
-    pub fn of(object: &Object) -> Self {
-        // A workload without the field has one replica.
-        let spec = object.count("/spec/replicas").unwrap_or(1);
+    pub fn of(object: &Object) -> Option<Self> {
+        // Deployments and StatefulSets have one replica where the field is missing; of others nobody knows.
+        let common = matches!(&object.id.kind, Kind::Workload(gvk) if crate::watch::common().contains(gvk));
+        let spec = object.count("/spec/replicas").or(common.then_some(1))?;
         let status = object.count("/status/replicas").unwrap_or(0);
-        let ready = object.count("/status/readyReplicas").unwrap_or(0).min(status);
+        let ready = object.count("/status/readyReplicas");
+        // The common kinds leave a zero out. Another kind's controller may not count at all.
+        let count_ready = ready.is_none() && !common;
+        let ready = ready.unwrap_or(0).min(status);
         let selector = object.json.pointer("/spec/selector").filter(|json| json.is_object());
         let text = object.text("/status/hpaPodSelector").or_else(|| object.text("/status/labelSelector"));
-        Workload {
+        Some(Workload {
             id: object.id.clone(),
             uid: object.uid().into(),
             resource_version: object.text("/metadata/resourceVersion").unwrap_or_default().into(),
             fleet: Fleet { spec, status, ready, starting: status - ready },
+            count_ready,
+            first_ordinal: object.count("/spec/ordinals/start").unwrap_or(0),
             selector: selector.map(Selector::of).or_else(|| text.map(Selector::parse)),
             template: object.json.pointer("/spec/template").map(Text::of),
             refused: pending::refused(&object.json),
             writer: writer(&object.json),
-        }
+        })
     }
 
     /// Where its pods have their metrics.
@@ -64,11 +76,11 @@ impl Workload {
     /// The manifest of it that a target's triggers are read with.
     #[must_use]
     pub fn manifest(&self) -> Option<Value> {
-        let template = self.template.as_ref()?;
+        let template = self.template.as_ref()?.open();
         let gvk = self.id.kind.gvk();
         let spec = match &*gvk.kind {
-            "LeaderWorkerSet" => json!({"leaderWorkerTemplate": {"workerTemplate": template.open()}}),
-            _ => json!({"template": template.open(), "selector": {}}),
+            "LeaderWorkerSet" => json!({"leaderWorkerTemplate": {"workerTemplate": template}}),
+            _ => json!({"template": template, "selector": {}}),
         };
         Some(json!({
             "apiVersion": gvk.api_version(), "kind": &*gvk.kind,

@@ -1,12 +1,16 @@
 //! Jobs of a ScaledJob: made, counted, and cleared away.
 
+mod name;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use tidegate_core::scale::{Job, JobPod};
 
+use crate::adopt::{PAUSE_KEDA, STANDS, WISH};
 use crate::index::pods::Facts;
 use crate::object::Object;
+pub use name::Numbers;
 
 /// The label by which a Job is a ScaledJob's, as KEDA's.
 pub const LABEL: &str = "scaledjob.keda.sh/name";
@@ -63,10 +67,10 @@ pub fn counted<'a>(job: &Object, pods: impl Iterator<Item = &'a Facts>) -> Job {
     Job { finished: stand(job) != Stand::Unfinished, pods: pods.collect() }
 }
 
-/// Jobs to delete: finished ones beyond the history limits, oldest first, and unfinished ones of an older
-/// generation where the rollout is immediate.
+/// Finished Jobs beyond the history limits, oldest first. What they own is deleted after them, whatever the rollout
+/// says of running ones.
 #[must_use]
-pub fn surplus<'a>(scaled_job: &Object, jobs: &[&'a Object]) -> Vec<&'a Object> {
+pub fn beyond_history<'a>(scaled_job: &Object, jobs: &[&'a Object]) -> Vec<&'a Object> {
     let mut surplus = Vec::new();
     for (state, field) in
         [(Stand::Complete, "successfulJobsHistoryLimit"), (Stand::Failed, "failedJobsHistoryLimit")]
@@ -77,6 +81,14 @@ pub fn surplus<'a>(scaled_job: &Object, jobs: &[&'a Object]) -> Vec<&'a Object> 
         let beyond = of_state.len().saturating_sub(limit);
         surplus.extend(of_state.into_iter().take(beyond));
     }
+    surplus.retain(|job| !job.deleting());
+    surplus
+}
+
+/// Unfinished Jobs of an older generation, where the rollout ends them.
+#[must_use]
+pub fn outdated<'a>(scaled_job: &Object, jobs: &[&'a Object]) -> Vec<&'a Object> {
+    let mut surplus = Vec::new();
     if immediate(scaled_job) {
         let generation = scaled_job.generation().map(|number| number.to_string());
         let old = jobs.iter().copied().filter(|job| {
@@ -107,7 +119,7 @@ fn immediate(scaled_job: &Object) -> bool {
     old.or_else(|| scaled_job.text("/spec/rollout/strategy")) != Some("gradual")
 }
 
-/// Whether what a Job owns is deleted before it.
+/// Whether what a Job owns is deleted before it, when a rollout ends it.
 #[must_use]
 pub fn foreground(scaled_job: &Object) -> bool {
     scaled_job.text("/spec/rollout/propagationPolicy") == Some("foreground")
@@ -125,14 +137,25 @@ pub fn new(scaled_job: &Object, name: &str) -> Value {
         labels.insert(key.clone(), value.clone());
     }
     labels.insert("app.kubernetes.io/name".to_owned(), json!(cut(name)));
+    labels.insert("app.kubernetes.io/version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
     labels.insert("app.kubernetes.io/part-of".to_owned(), json!(cut(&owner.name)));
     labels.insert("app.kubernetes.io/managed-by".to_owned(), json!("tidegate-operator"));
     labels.insert(LABEL.to_owned(), json!(&*owner.name));
-    let mut annotations: BTreeMap<String, Value> = BTreeMap::new();
+    let own = scaled_job.json.pointer("/metadata/annotations").and_then(Value::as_object);
+    let own = own.into_iter().flatten().filter(|(key, _)| handed_on(key));
+    let mut annotations: BTreeMap<String, Value> =
+        own.map(|(key, value)| (key.clone(), value.clone())).collect();
     annotations.insert(
         GENERATION.to_owned(),
         json!(scaled_job.generation().map(|number| number.to_string()).unwrap_or_default()),
     );
+    let mut spec = scaled_job.json.pointer("/spec/jobTargetRef").cloned().unwrap_or(Value::Null);
+    // Pods restart always by default, which a Job may not have.
+    if let Some(pod) = spec.pointer_mut("/template/spec").and_then(Value::as_object_mut)
+        && pod.get("restartPolicy").and_then(Value::as_str).unwrap_or_default().is_empty()
+    {
+        pod.insert("restartPolicy".to_owned(), json!("OnFailure"));
+    }
     json!({
         "apiVersion": "batch/v1", "kind": "Job",
         "metadata": {
@@ -142,16 +165,13 @@ pub fn new(scaled_job: &Object, name: &str) -> Value {
                 "uid": scaled_job.uid(), "controller": true, "blockOwnerDeletion": true,
             }],
         },
-        "spec": scaled_job.json.pointer("/spec/jobTargetRef").cloned().unwrap_or(Value::Null),
+        "spec": spec,
     })
 }
 
-/// A name that no other Job has: the ScaledJob's, cut so that the pods' names fit, and 40 bits.
-#[must_use]
-pub fn name(scaled_job: &str, random: u64) -> String {
-    // A pod's name adds six letters to its Job's, and 63 is the limit of a label.
-    let kept: String = scaled_job.chars().take(46).collect();
-    format!("{}-{:010x}", kept.trim_end_matches(['-', '.']), random & 0xff_ffff_ffff)
+/// Whether a Job has an annotation of its ScaledJob's: not what tools keep there of the ScaledJob itself.
+fn handed_on(annotation: &str) -> bool {
+    !annotation.starts_with("kubectl.kubernetes.io/") && ![WISH, STANDS, PAUSE_KEDA].contains(&annotation)
 }
 
 /// A label's value is 63 letters at the most.
@@ -200,25 +220,32 @@ mod tests {
         ];
         let all: Vec<&Object> = jobs.iter().collect();
         let limits = scaled_job(json!({"successfulJobsHistoryLimit": 1, "failedJobsHistoryLimit": 0}));
-        assert_eq!(names(&surplus(&limits, &all)), ["c1", "f1", "f2"]);
-        assert!(surplus(&scaled_job(json!({})), &all).is_empty());
+        assert_eq!(names(&beyond_history(&limits, &all)), ["c1", "f1", "f2"]);
+        assert!(beyond_history(&scaled_job(json!({})), &all).is_empty());
     }
 
     #[test]
     fn running_jobs_of_an_older_generation_end_unless_the_rollout_is_gradual() {
         let jobs = [job("old", "2", None), job("new", "3", None)];
         let all: Vec<&Object> = jobs.iter().collect();
-        assert_eq!(names(&surplus(&scaled_job(json!({})), &all)), ["old"]);
+        assert_eq!(names(&outdated(&scaled_job(json!({})), &all)), ["old"]);
         let gradual = scaled_job(json!({"rollout": {"strategy": "gradual"}}));
-        assert!(surplus(&gradual, &all).is_empty());
+        assert!(outdated(&gradual, &all).is_empty());
         let both = scaled_job(json!({"rolloutStrategy": "immediate", "rollout": {"strategy": "gradual"}}));
-        assert_eq!(names(&surplus(&both, &all)), ["old"], "the older field wins");
+        assert_eq!(names(&outdated(&both, &all)), ["old"], "the older field wins");
     }
 
     #[test]
     fn a_new_job_is_the_scaled_jobs_own() {
         let template = json!({"template": {"spec": {"restartPolicy": "Never"}}, "backoffLimit": 2});
-        let made = new(&scaled_job(json!({"jobTargetRef": template})), "batch-1");
+        let mut whole = scaled_job(json!({"jobTargetRef": template}));
+        whole.json["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = json!("now");
+        whole.json["metadata"]["annotations"]["tidegate.dev/adopted"] = json!("{}");
+        whole.json["metadata"]["annotations"]["team/cost"] = json!("7");
+        let made = new(&whole, "batch-1");
+        assert_eq!(made["metadata"]["annotations"]["team/cost"], "7");
+        assert_eq!(made["metadata"]["annotations"].as_object().unwrap().len(), 3, "{made}");
+        assert!(made["metadata"]["labels"]["app.kubernetes.io/version"].is_string());
         assert_eq!(made["spec"], template);
         assert_eq!(made["metadata"]["labels"][LABEL], "batch");
         assert_eq!(made["metadata"]["labels"]["team"], "a");
@@ -228,9 +255,11 @@ mod tests {
     }
 
     #[test]
-    fn names_fit_a_label_however_long_the_scaled_jobs_is() {
-        let long = "a".repeat(200);
-        assert_eq!(name(&long, u64::MAX).len(), 57);
-        assert_eq!(name("batch", 0xab), "batch-00000000ab");
+    fn a_template_without_a_restart_policy_gets_the_one_that_jobs_may_have() {
+        for pod in [json!({"containers": []}), json!({"restartPolicy": ""})] {
+            let template = json!({"template": {"spec": pod}});
+            let made = new(&scaled_job(json!({"jobTargetRef": template})), "batch-1");
+            assert_eq!(made["spec"]["template"]["spec"]["restartPolicy"], "OnFailure");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! does not look like an empty cluster.
 
 mod backoff;
+mod scale;
 mod token;
 mod trim;
 
@@ -38,6 +39,9 @@ const SINGLE_MAX: usize = 2000;
 
 /// How long an API group may take to appear before it is looked for again.
 const UNKNOWN_KIND: Duration = Duration::from_secs(10);
+
+/// How a watch says that it is the role which is missing.
+pub(crate) const FORBIDDEN: &str = "may not be read (403)";
 
 /// What a watch tells.
 #[derive(Debug)]
@@ -221,41 +225,69 @@ async fn run(client: Client, scope: Scope, labels: Option<String>, out: mpsc::Se
     config.field_selector = scope.name.as_ref().map(|name| format!("metadata.name={name}"));
     let stream = watcher::watcher(api.clone(), config).backoff(Backoff::default());
     let mut stream = std::pin::pin!(stream);
-    let mut blind = false;
+    let apart = matches!(&scope.kind, Kind::Workload(gvk) if !common().contains(gvk));
+    let mut tell = Tell { scope, out, blind: false };
+    if apart {
+        return scale::follow(&api, stream, tell).await;
+    }
     while let Some(event) = stream.next().await {
-        let news = match event {
+        let heard = match event {
             Ok(event) => {
-                if std::mem::take(&mut blind) && out.send(News::Sees(scope.clone())).await.is_err() {
-                    return;
-                }
-                let Some(change) = change(&scope, event, &api).await else { continue };
-                News::Change(change)
+                // A list that is only begun may fail yet.
+                let sees = !matches!(event, Event::Init);
+                let change = change(&tell.scope, event);
+                (!sees || tell.sees().await)
+                    && match change {
+                        Some(change) => tell.change(change).await,
+                        None => true,
+                    }
             }
-            Err(error) => {
-                blind = true;
-                News::Blind(scope.clone(), said(&error))
-            }
+            Err(error) => tell.blind(reason(&error)).await,
         };
-        if out.send(news).await.is_err() {
+        if !heard {
             return;
         }
     }
 }
 
-async fn change(scope: &Scope, event: Event<DynamicObject>, api: &Api<DynamicObject>) -> Option<Change> {
+/// Who is told what one watch sees. Each answer says whether anybody listens still.
+struct Tell {
+    scope: Scope,
+    out: mpsc::Sender<News>,
+    blind: bool,
+}
+
+impl Tell {
+    async fn change(&self, change: Change) -> bool {
+        self.out.send(News::Change(change)).await.is_ok()
+    }
+
+    async fn blind(&mut self, why: String) -> bool {
+        self.blind = true;
+        self.out.send(News::Blind(self.scope.clone(), why)).await.is_ok()
+    }
+
+    async fn sees(&mut self) -> bool {
+        !std::mem::take(&mut self.blind) || self.out.send(News::Sees(self.scope.clone())).await.is_ok()
+    }
+}
+
+/// Why a watch cannot see.
+fn reason(error: &watcher::Error) -> String {
+    let forbidden = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => (status.code == 403).then(|| status.message.clone()),
+        _ => None,
+    };
+    forbidden.map_or_else(|| said(error), |message| format!("{FORBIDDEN}: {message}"))
+}
+
+fn change(scope: &Scope, event: Event<DynamicObject>) -> Option<Change> {
     Some(match event {
         Event::Init => Change::Listing(scope.clone()),
         Event::InitDone => Change::Listed(scope.clone()),
-        Event::Apply(object) | Event::InitApply(object) => {
-            let mut object = read(scope, &object)?;
-            if let Kind::Workload(gvk) = &scope.kind
-                && !common().contains(gvk)
-                && let Ok(scale) = api.get_scale(&object.id.name).await
-            {
-                trim::rescale(&mut object.json, &scale);
-            }
-            Change::Applied(Box::new(object))
-        }
+        Event::Apply(object) | Event::InitApply(object) => Change::Applied(Box::new(read(scope, &object)?)),
         Event::Delete(object) => Change::Gone(read(scope, &object)?.id),
     })
 }

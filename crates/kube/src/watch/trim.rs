@@ -16,7 +16,7 @@ pub(super) fn trim(kind: &Kind, json: &mut Value) {
         Kind::Workload(_) => {
             metadata.insert("managedFields".to_owned(), managers.as_ref().map_or(Value::Null, replicas));
             lead(json);
-            keep(json, "spec", &["replicas", "selector", "template"]);
+            keep(json, "spec", &["replicas", "selector", "template", "ordinals"]);
         }
         Kind::ScaledObject | Kind::ScaledJob => {
             metadata.insert("managedFields".to_owned(), managers.as_ref().map_or(Value::Null, names));
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(json["spec"], json!({"replicas": 2, "selector": {"matchLabels": {"app": "a"}}}));
         assert_eq!(json["metadata"]["annotations"], json!({"mine": "1"}));
         assert_eq!(json["metadata"]["managedFields"].as_array().map(Vec::len), Some(2));
-        let workload = Workload::of(&Object::new(kind, json).unwrap());
+        let workload = Workload::of(&Object::new(kind, json).unwrap()).unwrap();
         assert_eq!(workload.writer.as_deref(), Some("argocd"), "the last who wrote the count");
     }
 
@@ -163,7 +163,7 @@ mod tests {
         });
         rescale(&mut json, &serde_json::from_value(scale).unwrap());
         let kind = Kind::Workload(Gvk::of(Some("x.io/v1"), Some("Odd")));
-        let workload = Workload::of(&Object::new(kind, json).unwrap());
+        let workload = Workload::of(&Object::new(kind, json).unwrap()).unwrap();
         assert_eq!((workload.fleet.spec, workload.fleet.status), (4, 3));
         assert!(workload.selector.unwrap().chooses(&[("app".to_owned(), "a".to_owned())].into()));
     }

@@ -62,6 +62,8 @@ pub enum Permit {
 pub enum Sent {
     /// It is written.
     Done,
+    /// There is one of its name already.
+    Exists,
     /// It was not sent: we only advise.
     Advised,
     /// Not sent: the workload no longer has the count that this was decided from.
@@ -194,8 +196,11 @@ impl Gate {
         let path = format!("/apis/batch/v1/namespaces/{}/jobs?fieldManager={MANAGER}", job.key.namespace);
         match self.ask(Method::POST, &path, "application/json", &job.json).await {
             Ok(_) => Ok(Sent::Done),
-            // The first try got through, and only its answer was lost.
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Sent::Done),
+            Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
+                Ok(Sent::Exists)
+            }
+            // What else there may be counts, such as a quota, was written by somebody else just then.
+            Err(kube::Error::Api(status)) if status.code == 409 => Err(Error::Away(status.message.clone())),
             Err(error) => Err(why(&error, &id)),
         }
     }

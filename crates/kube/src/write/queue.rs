@@ -215,6 +215,17 @@ impl Queue {
         self.waiting.contains_key(&slot) || self.flying.contains(&slot)
     }
 
+    /// Forgets the Jobs of a ScaledJob that wait to be made, and says which.
+    pub fn forget_jobs(&mut self, key: &Key) -> Vec<String> {
+        let of_key = |slot: &Slot| match slot {
+            Slot::Create(whose, name) if whose == key => Some(name.clone()),
+            _ => None,
+        };
+        let names: Vec<String> = self.waiting.keys().filter_map(of_key).collect();
+        self.waiting.retain(|slot, _| of_key(slot).is_none());
+        names
+    }
+
     /// Whether Jobs of this ScaledJob wait to be made, or are being made.
     #[must_use]
     pub fn creating(&self, key: &Key) -> bool {

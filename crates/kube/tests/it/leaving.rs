@@ -1,8 +1,14 @@
 //! On the way down: who goes, after what, and what if Kubernetes chooses otherwise.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
 
-use super::rig::{Operator, Prometheus, decisions, deployment, pod, scaled_object, until};
+use serde_json::{Value, json};
+use tidegate_kube::demand::Report;
+use tidegate_kube::demand::listen::Inbox;
+use tidegate_kube::demand::proto::Word;
+use tokio::sync::{mpsc, watch};
+
+use super::rig::{Operator, Prometheus, Setup, decisions, deployment, pod, scaled_object, until};
 use super::server::Server;
 use super::sight::{Page, vllm};
 
@@ -14,6 +20,9 @@ struct Three {
     prometheus: Prometheus,
     pages: Vec<Page>,
     operator: Operator,
+    /// What gateways are told.
+    words: watch::Receiver<Arc<Word>>,
+    _reports: mpsc::Sender<Report>,
 }
 
 const NAMES: [&str; 3] = ["llama-0", "llama-1", "llama-2"];
@@ -45,8 +54,11 @@ impl Three {
                 }),
             ),
         );
-        let operator = Operator::start(&server, false).await;
-        let three = Three { server, prometheus, pages, operator };
+        let ((told, words), (says, reports)) = (watch::channel(Arc::default()), mpsc::channel(1));
+        let gateways = Some(Inbox { reports, words: told });
+        let setup = Setup { gateways, ..Setup::default() };
+        let operator = Operator::at(server.addr, "operator", setup).await;
+        let three = Three { server, prometheus, pages, operator, words, _reports: says };
         decisions(&three.operator, 4).await;
         assert!(three.server.scaled().is_empty(), "fifteen at five a replica are three");
         three
@@ -54,6 +66,11 @@ impl Three {
 
     fn cost(&self, name: &str) -> Option<Value> {
         self.server.get("pods", "prod", name)?.pointer("/metadata/annotations")?.get(COST).cloned()
+    }
+
+    /// The pods that gateways send nothing to.
+    fn drained(&self) -> Vec<String> {
+        self.words.borrow().drains.iter().map(|drain| drain.pod.clone()).collect()
     }
 
     fn says(&self, reason: &str) -> bool {
@@ -139,6 +156,22 @@ async fn of_a_stateful_set_the_highest_ordinal_is_drained_whatever_it_has_to_do(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stateful_set_that_begins_at_another_ordinal_keeps_its_lower_ones() {
+    let three = Three::start("statefulsets", "StatefulSet", [4, 4, 4]).await;
+    // Two of them are llama-1 and llama-2.
+    three.server.delete("pods", "prod", "llama-0");
+    three.server.edit("statefulsets", "prod", "llama", |object| {
+        object["spec"]["ordinals"] = json!({"start": 1});
+        (object["spec"]["replicas"], object["status"]["replicas"]) = (json!(2), json!(2));
+        object["status"]["readyReplicas"] = json!(2);
+    });
+    three.prometheus.set(Some(4.0));
+    until("it says so", || three.says("Draining")).await;
+    assert!(three.message("Draining").starts_with("llama-2 go"), "{}", three.message("Draining"));
+    three.operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drain_is_over_when_the_pods_own_time_for_ending_is() {
     let three = Three::start("deployments", "Deployment", [5, 3, 4]).await;
     three.server.edit("deployments", "prod", "llama", |object| {
@@ -160,5 +193,55 @@ async fn a_cost_that_somebody_else_wrote_is_left_and_goes_before_our_choice() {
     until("two replicas", || three.server.replicas("llama") == 2).await;
     assert_eq!(three.cost("llama-1"), Some(json!("100")));
     assert_eq!(three.cost("llama-2"), Some(json!("-1000000000")));
+    three.operator.stop().await;
+}
+
+/// One pod is being drained, and marked.
+async fn draining() -> Three {
+    let three = Three::start("deployments", "Deployment", [5, 3, 4]).await;
+    three.prometheus.set(Some(9.0));
+    until("it is marked", || three.cost("llama-1").is_some()).await;
+    until("gateways send it nothing", || three.drained() == ["llama-1"]).await;
+    three
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_let_go_leaves_no_mark_on_its_pods() {
+    let three = draining().await;
+    three.server.edit("scaledobjects", "prod", "llama", |object| {
+        object["metadata"]["annotations"]["tidegate.dev/adopt"] = json!("false");
+    });
+    until("it is given back", || three.says("Released")).await;
+    until("the mark is taken back", || three.cost("llama-1").is_none()).await;
+    until("gateways are told", || three.drained().is_empty()).await;
+    assert!(three.server.scaled().is_empty());
+    three.operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_deleted_while_another_holds_it_leaves_no_mark_on_its_pods() {
+    let three = draining().await;
+    three.server.edit("scaledobjects", "prod", "llama", |object| {
+        object["metadata"]["finalizers"].as_array_mut().unwrap().push(json!("somebody/else"));
+    });
+    three.server.delete("scaledobjects", "prod", "llama");
+    until("the mark is taken back", || three.cost("llama-1").is_none()).await;
+    let finalizers =
+        || three.server.get("scaledobjects", "prod", "llama").unwrap()["metadata"]["finalizers"].clone();
+    until("gateways are told", || three.drained().is_empty()).await;
+    until("our claim is, too", || finalizers() == json!(["somebody/else"])).await;
+    assert!(three.server.scaled().is_empty());
+    three.operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_cannot_be_decided_any_more_keeps_its_pods() {
+    let three = draining().await;
+    three.server.edit("scaledobjects", "prod", "llama", |object| {
+        object["spec"]["triggers"][0]["metadata"]["threshold"] = json!("many");
+    });
+    until("the mark is taken back", || three.cost("llama-1").is_none()).await;
+    until("gateways are told", || three.drained().is_empty()).await;
+    assert!(three.server.scaled().is_empty());
     three.operator.stop().await;
 }

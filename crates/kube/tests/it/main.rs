@@ -3,15 +3,19 @@
 
 mod adoption;
 mod cluster;
+mod custom;
 mod demand;
 mod election;
 mod faults;
 mod faults_real;
+mod gateways;
 mod groups;
 mod guides;
 mod install;
+mod jobs;
 mod leaving;
 mod link;
+mod memory;
 mod outage;
 mod real;
 mod rig;

@@ -108,25 +108,3 @@ async fn a_deleted_object_gives_its_replicas_back_and_is_let_go() {
     assert_eq!(server.replicas("llama"), 2);
     operator.stop().await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_backlog_makes_jobs_once_and_not_again() {
-    let (server, prometheus) = (Server::start().await, Prometheus::start(12.0).await);
-    let metadata = json!({"serverAddress": prometheus.url, "query": "sum(waiting)", "threshold": "5"});
-    server.put("scaledjobs", json!({
-        "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledJob",
-        "metadata": {"namespace": "prod", "name": "batch", "generation": 1},
-        "spec": {
-            "jobTargetRef": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "w", "image": "x"}]}}},
-            "pollingInterval": 1, "maxReplicaCount": 10,
-            "triggers": [{"type": "prometheus", "metadata": metadata}],
-        },
-    }));
-    let operator = Operator::start(&server, false).await;
-    until("three jobs", || server.all("jobs").len() == 3).await;
-    decisions(&operator, 5).await;
-    let jobs = server.all("jobs");
-    assert_eq!(jobs.len(), 3, "12 waiting at 5 a job are three, and they run");
-    assert!(jobs.iter().all(|job| job["metadata"]["labels"]["scaledjob.keda.sh/name"] == "batch"));
-    operator.stop().await;
-}

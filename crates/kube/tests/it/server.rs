@@ -1,6 +1,8 @@
 //! An API server of a few hundred lines: objects with versions, watches, merge patches, `/scale` and
 //! `/status`, conflicts. It can be stopped and started again with all it knows, and it remembers every
-//! request that would change something. It knows no schema and no authorisation.
+//! request that would change something. It knows no schema and no authorisation, but what a test refuses.
+//!
+//! It serves one kind of custom resource, `Engine`, whose count is elsewhere than others' ([`custom`]).
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -18,6 +20,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
+
+mod custom;
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -47,6 +51,8 @@ struct State {
     forgotten: u64,
     /// How many requests were answered with each method, from the start.
     asked: BTreeMap<String, u64>,
+    /// What is refused: a method, what a path contains, and with which status.
+    refused: Vec<(Method, String, StatusCode)>,
 }
 
 pub(crate) struct Server {
@@ -124,6 +130,14 @@ impl Server {
     /// From now on writes are taken and not carried out; with `false` all of them are, in the order they came.
     pub(crate) fn stall(&self, stalled: bool) {
         self.stalled.send_replace(stalled);
+    }
+
+    /// From now on such requests are answered with this status; with none they are served again.
+    pub(crate) fn refuse(&self, method: Method, path: &str, code: Option<u16>) {
+        let mut state = lock(&self.state);
+        state.refused.retain(|(of, part, _)| *of != method || part != path);
+        let code = code.map(|code| StatusCode::from_u16(code).expect("a status"));
+        state.refused.extend(code.map(|code| (method, path.to_owned(), code)));
     }
 
     /// How many requests came with a method, watches among them.
@@ -295,6 +309,9 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
     if request.uri().path() == "/version" {
         return reply(StatusCode::OK, &json!({"major": "1", "minor": "36"}));
     }
+    if request.uri().path() == custom::GROUP {
+        return reply(StatusCode::OK, &custom::resources());
+    }
     if request.uri().path() == "/apis/leaderworkerset.x-k8s.io/v1" {
         return reply(StatusCode::OK, &leader_worker_sets());
     }
@@ -309,6 +326,15 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
         .collect();
     let (method, uri) = (request.method().clone(), request.uri().path().to_owned());
     *lock(&state).asked.entry(method.to_string()).or_default() += 1;
+    let refused =
+        lock(&state).refused.iter().find(|(of, part, _)| *of == method && uri.contains(part)).cloned();
+    if let Some((_, _, code)) = refused {
+        let (body, who) = (Value::Null, String::new());
+        if method != Method::GET {
+            lock(&state).written.push(Written { method, path: uri, body, who, code: code.as_u16() });
+        }
+        return outcome(Err((code, "refused")));
+    }
     if method == Method::GET && query.contains_key("watch") {
         return watch_of(path, &query, state, changes.subscribe());
     }
@@ -472,7 +498,10 @@ fn place(path: &Path) -> Place {
     (path.plural.clone(), path.namespace.clone(), path.name.clone())
 }
 
-fn scale_of(object: &Value) -> Value {
+fn scale_of(path: &Path, object: &Value) -> Value {
+    if path.plural == custom::PLURAL {
+        return custom::scale(object);
+    }
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": object["metadata"],
         "spec": {"replicas": object["spec"]["replicas"]},
@@ -482,7 +511,7 @@ fn scale_of(object: &Value) -> Value {
 
 fn read(state: &State, path: &Path) -> Outcome {
     let object = state.objects.get(&place(path)).cloned().ok_or(MISSING)?;
-    Ok(if path.subresource == "scale" { scale_of(&object) } else { object })
+    Ok(if path.subresource == "scale" { scale_of(path, &object) } else { object })
 }
 
 fn create(state: &mut State, path: &Path, mut body: Value) -> Outcome {
@@ -529,6 +558,9 @@ fn patch(state: &mut State, path: &Path, patch: &Value) -> Outcome {
     }
     let mut patch = patch.clone();
     match path.subresource.as_str() {
+        "scale" if path.plural == custom::PLURAL => {
+            patch = json!({"spec": {"size": patch["spec"]["replicas"]}});
+        }
         "scale" => patch = json!({"spec": {"replicas": patch["spec"]["replicas"]}}),
         "status" => patch = json!({"status": patch["status"]}),
         _ => {}
@@ -537,7 +569,7 @@ fn patch(state: &mut State, path: &Path, patch: &Value) -> Outcome {
     merge(&mut object, &patch);
     let same = before == object;
     let object = if same { object } else { state.store("MODIFIED", place, object) };
-    Ok(if path.subresource == "scale" { scale_of(&object) } else { object })
+    Ok(if path.subresource == "scale" { scale_of(path, &object) } else { object })
 }
 
 fn merge(target: &mut Value, patch: &Value) {

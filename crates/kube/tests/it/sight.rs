@@ -236,7 +236,7 @@ async fn nodes_are_counted_where_the_trigger_says_so() {
     operator.stop().await;
 }
 
-fn measured(name: &str, cpu: &str) -> Value {
+pub(crate) fn measured(name: &str, cpu: &str) -> Value {
     json!({
         "apiVersion": "metrics.k8s.io/v1beta1", "kind": "PodMetrics",
         "metadata": {"namespace": "prod", "name": name}, "timestamp": "2026-06-01T00:00:00Z", "window": "15s",
@@ -244,7 +244,7 @@ fn measured(name: &str, cpu: &str) -> Value {
     })
 }
 
-fn cpu_trigger() -> Value {
+pub(crate) fn cpu_trigger() -> Value {
     json!([{"type": "cpu", "metricType": "Utilization", "metadata": {"value": "60"}}])
 }
 

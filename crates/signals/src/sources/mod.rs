@@ -294,6 +294,12 @@ impl Sources {
         (readings, round.is_some_and(|round| round.begun()))
     }
 
+    /// Whether some server has not answered yet.
+    #[must_use]
+    pub fn awaits(&self) -> bool {
+        self.sources.iter().any(|(_, source)| matches!(source, Source::Remote(follower) if follower.awaits()))
+    }
+
     /// What servers have said since this was asked last, and that they say nothing.
     #[must_use]
     pub fn answers(&self) -> Vec<(Arc<str>, Reading)> {
