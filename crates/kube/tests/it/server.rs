@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
+#[path = "server/custom.rs"]
 mod custom;
 
 type Body = BoxBody<Bytes, Infallible>;
