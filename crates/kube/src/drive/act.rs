@@ -10,11 +10,12 @@ use tokio::time::Instant;
 
 use super::end::finalizers;
 use super::entry::ECHO;
+use super::tell::listen;
 use super::{Entry, Error, Mind, Operator, Weight, own};
 use crate::index::target::{Asks, Key};
 use crate::object::Object;
 use crate::status::notes;
-use crate::write::{self, Note, Patch, Scale, Sent, Write};
+use crate::write::{self, How, Patch, Scale, Sent, Write};
 
 /// KEDA's finalizer: with the same one either operator can let an object go.
 pub(crate) const FINALIZER: &str = "finalizer.keda.sh";
@@ -198,6 +199,7 @@ impl Operator {
             Some(false) if std::mem::take(&mut entry.was_active) => entry.ended = entry.active,
             _ => {}
         }
+        listen(entry, &decision, now);
         let stays = entry.leave.is_some() && decision.replicas >= from;
         let turned = notes::turned(key.asks, entry.latest.as_deref(), &decision);
         entry.latest = Some(decision);
@@ -205,7 +207,7 @@ impl Operator {
             self.stay(key);
         }
         for said in turned {
-            self.note(key, said);
+            self.note_at_times(key, said);
         }
         self.tell(key);
         self.consider(key);
@@ -286,12 +288,17 @@ impl Operator {
                 // With the next tick it is made of what is there then.
                 if let Some(key) = Key::of(&patch.id) {
                     if let Some(entry) = self.entries.get_mut(&key) {
-                        (entry.status, entry.told) = (None, 0);
+                        (entry.status, entry.told, entry.claiming) = (None, 0, None);
                         if let Some(adoption) = &mut entry.adoption {
                             adoption.failed();
                         }
                     }
                     self.again.insert(key);
+                }
+                if let (write::Error::Refused(why), Some(key)) = (&error, Key::of(&patch.id))
+                    && let Some(said) = notes::not_updated(key.asks, why)
+                {
+                    self.note_at_times(&key, said);
                 }
                 if error != write::Error::Conflict {
                     let name = &patch.id.name;
@@ -354,17 +361,6 @@ impl Operator {
         }
     }
 
-    pub(super) fn note(&mut self, key: &Key, said: notes::Said) {
-        if self.connection.read_only {
-            return;
-        }
-        let now = self.clock.now();
-        let about = key.id();
-        let Some(uid) = self.index.uid(&about).map(Arc::clone) else { return };
-        let notes::Said { warning, reason, message } = said;
-        self.queue.push(Write::Note(Note { about, uid, warning, reason, message, at: now }), now);
-    }
-
     /// Puts our finalizer and label on an object that has none.
     pub(super) fn claim(&mut self, key: &Key, object: &Object) {
         let refused = self.entries.get(key).is_some_and(|entry| entry.trouble.is_some() || entry.watched());
@@ -376,21 +372,23 @@ impl Operator {
             Asks::ScaledJob => "scaledjob.keda.sh/name",
             _ => "scaledobject.keda.sh/name",
         };
-        let mut finalizers = finalizers(object);
         let labelled = object.json.pointer("/metadata/labels").and_then(|labels| labels.get(label)?.as_str());
-        let claimed = finalizers.iter().any(|one| one == FINALIZER);
+        let claimed = finalizers(object).iter().any(|one| one == FINALIZER);
         if claimed && labelled == Some(&*key.name) {
             return;
         }
-        if !claimed {
-            finalizers.push(FINALIZER.to_owned());
+        let version = self.index.version(&object.id);
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.claiming = version;
         }
-        // The list is written whole, so only over the one that was read.
+        // By its uid, so that an object that is gone meanwhile is not made anew.
         let json = json!({"metadata": {
-            "resourceVersion": object.text("/metadata/resourceVersion"),
-            "finalizers": finalizers, "labels": {label: &*key.name},
+            "uid": object.uid(), "finalizers": [FINALIZER], "labels": {label: &*key.name},
         }});
-        let now = self.clock.now();
-        self.queue.push(Write::Patch(Patch { id: object.id.clone(), subresource: None, json }), now);
+        let patch = Patch { id: object.id.clone(), subresource: None, how: How::APPLY, json };
+        self.queue.push(Write::Patch(patch), self.clock.now());
+        if !claimed && let Some(said) = notes::begun(key.asks) {
+            self.note_at_times(key, said);
+        }
     }
 }

@@ -16,6 +16,7 @@ use super::access::Access;
 use super::jobs::Batch;
 use super::leaving::{Leave, Taken};
 use super::room;
+use super::say::Ready;
 use crate::index::target::Key;
 use crate::object::Id;
 
@@ -92,6 +93,22 @@ pub struct Entry {
     pub(super) echo: Option<(u32, Time)>,
     /// The status that was asked for last, in short, so that it is not asked for twice.
     pub(super) status: Option<u64>,
+    /// The version of the object that our finalizer and label are being put on: its status is told of a later one.
+    pub(super) claiming: Option<u64>,
+    /// When its status was last written.
+    pub(super) told_at: Option<Time>,
+    /// Signals that answer with nothing: since when, and whether that counts as zero.
+    pub silent: BTreeMap<Arc<str>, (Time, bool)>,
+    /// Whether it was last told to be ready.
+    pub(super) ready: Option<Ready>,
+    /// Whether its trouble is that what it asks for cannot be read.
+    pub(super) unreadable: bool,
+    /// Events that would be repeated each second, with when each was last told. As many as there are reasons.
+    pub(super) said: BTreeMap<&'static str, Time>,
+    /// Whether it was told that it is let go.
+    pub(super) parted: bool,
+    /// The replicas it was found with.
+    pub(super) found: Option<u32>,
     /// When it is to be ticked, for a ScaledJob.
     pub(super) due: Time,
     /// The pods whose starts are counted.
@@ -156,6 +173,14 @@ impl Entry {
             ended: None,
             echo: None,
             status: None,
+            claiming: None,
+            ready: None,
+            unreadable: false,
+            said: BTreeMap::new(),
+            parted: false,
+            told_at: None,
+            silent: BTreeMap::new(),
+            found: None,
             due: Time::ORIGIN,
             counted: BTreeSet::new(),
             life: Life::default(),

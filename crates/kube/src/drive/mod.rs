@@ -18,6 +18,7 @@ mod jobs;
 mod leaving;
 mod own;
 mod room;
+mod say;
 mod scrapes;
 mod see;
 mod tell;

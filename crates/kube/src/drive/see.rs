@@ -22,7 +22,7 @@ use crate::object::{Id, Kind, Object, Scope};
 use crate::owner;
 use crate::status::notes::Said;
 use crate::watch::{FORBIDDEN, News};
-use crate::write::{Patch, Write};
+use crate::write::{How, Patch, Write};
 
 impl Operator {
     /// Takes news, and looks at whom they touch.
@@ -35,6 +35,7 @@ impl Operator {
                         // Whoever looks at it may have waited for just this.
                         touched.read.extend(self.waiting_for(scope));
                     }
+                    self.say_authentication(&change);
                     touched.merge(self.index.apply(change));
                 }
                 News::Blind(scope, why) => {
@@ -124,6 +125,7 @@ impl Operator {
             Plan::Watch(step) => entry.adoption = Some(Adoption::new(step).after(before)),
             Plan::Leave(why) => entry.trouble = Some(why),
         }
+        entry.unreadable = read.is_err();
         match read {
             Ok(read) => self.take(key, &object, *read)?,
             Err(why) => {
@@ -145,7 +147,7 @@ impl Operator {
         match saying.filter(|_| !self.connection.read_only) {
             // The claim follows when this is on the object.
             Some(json) => {
-                let patch = Patch { id: object.id.clone(), subresource: None, json };
+                let patch = Patch { id: object.id.clone(), subresource: None, how: How::Merge, json };
                 self.queue.push(Write::Patch(patch), self.clock.now());
             }
             None => self.claim(key, &object),
@@ -297,6 +299,7 @@ impl Operator {
             return Ok(());
         }
         entry.fleet = Some(fleet);
+        entry.found.get_or_insert(fleet.spec);
         let actions = self.step(key, &Event::Fleet(fleet))?;
         self.act(key, actions)
     }

@@ -3,21 +3,27 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use serde_json::json;
+use tidegate_core::scale::Decision;
+use tidegate_core::scale::decision::{AbsentAs, Because};
+use tidegate_core::time::{Span, Time};
+
 use super::work::objective;
 use super::{Entry, Operator, View};
 use crate::index::target::{Asks, Key};
 use crate::lease::elector::Standing;
 use crate::object::Gvk;
 use crate::persist;
-use crate::status::{Facts, status};
-use crate::write::{Patch, Write};
+use crate::status::{Facts, Told, activity, status};
+use crate::write::{How, Patch, Write};
 
 impl Operator {
     /// Writes a target's status, if it is not what stands or was asked for last.
     pub(super) fn tell(&mut self, key: &Key) {
-        if self.connection.read_only {
+        if self.connection.read_only || self.entries.get(key).is_none_or(Entry::watched) {
             return;
         }
+        self.say_ready(key);
         let now = self.clock.now();
         let Some(entry) = self.entries.get_mut(key) else { return };
         // While another has it, the status is the other's to write; an autoscaler's always is.
@@ -26,36 +32,54 @@ impl Operator {
         }
         let id = key.id();
         let Some(version) = self.index.version(&id) else { return };
+        // A finalizer is on its way to this very version: what is made of it would come too late.
+        if entry.claiming == Some(version) {
+            return;
+        }
+        entry.claiming = None;
+        let silent = silence(entry, now);
         // Most decisions are those of the second before: then there is nothing to compare.
-        let made_of = made_of(version, entry);
+        let made_of = made_of(version, entry, silent.as_deref());
         if std::mem::replace(&mut entry.told, made_of) == made_of {
             return;
         }
         let Some(object) = self.index.object(&id) else { return };
         let gvk = entry.workload.as_ref().map(|id| id.kind.gvk());
         let plural = gvk.as_ref().map(plural).unwrap_or_default();
-        let patch = status(&Facts {
+        let told = status(&Facts {
             object: &object,
             asks: key.asks,
             spec: entry.spec.as_ref(),
+            readings: &entry.readings,
             decision: entry.latest.as_deref(),
             trouble: entry.trouble.as_deref(),
             workload: gvk.as_ref().map(|gvk| (gvk, plural.as_str())),
-            found: entry.fleet.map(|fleet| fleet.spec),
+            found: entry.found,
             was_active: entry.ended,
             limited: entry.room.as_ref().and_then(Option::as_ref).map(|room| &*room.lacks),
+            silent: silent.as_deref(),
         });
-        let Some(json) = patch else {
+        let Some(Told { mut json, gone, small }) = told else {
             entry.status = None;
             return;
         };
+        if small && entry.told_at.is_some_and(|at| now.since(at) < SMALL_PAUSE) {
+            // Looked at again with the next decision.
+            entry.told = 0;
+            return;
+        }
         let mut hasher = DefaultHasher::new();
         json.to_string().hash(&mut hasher);
         let short = hasher.finish();
         if entry.status.replace(short) == Some(short) {
             return;
         }
-        let patch = Patch { id, subresource: Some("status"), json };
+        entry.told_at = Some(now);
+        // Conditions are one list: only over the version that those of others were read from.
+        json["metadata"] =
+            json!({"resourceVersion": object.text("/metadata/resourceVersion"), "uid": object.uid()});
+        let how = How::Apply { gone };
+        let patch = Patch { id, subresource: Some("status"), how, json };
         self.queue.push(Write::Patch(patch), now);
     }
 
@@ -117,19 +141,76 @@ impl Operator {
     }
 }
 
-/// What a status is made of, in short: the version of the object as it stands, the decision's conditions and rules,
-/// and what is wrong.
-fn made_of(version: u64, entry: &Entry) -> u64 {
+/// What single triggers say is told this often at the most: a value that moves about its threshold would be a write a
+/// second. KEDA tells it each polling interval, 30 s.
+const SMALL_PAUSE: Span = Span::from_secs(10);
+
+/// A query that has answered with nothing for so long is one without data; at a rollout it is a scrape or two.
+const SILENT_FOR: Span = Span::from_secs(30);
+
+/// Triggers without data that are named; the others are counted.
+const NAMED_MAX: usize = 3;
+
+/// Notes which signals answer with nothing, and since when.
+pub(super) fn listen(entry: &mut Entry, decision: &Decision, now: Time) {
+    if entry.silent.is_empty() && activity::silent(decision).next().is_none() {
+        return;
+    }
+    let before = std::mem::take(&mut entry.silent);
+    let silent = activity::silent(decision);
+    entry.silent = silent
+        .map(|(signal, taken)| {
+            let since = before.get(signal).map_or(now, |(since, _)| *since);
+            (Arc::clone(signal), (since, matches!(taken, AbsentAs::Zero)))
+        })
+        .collect();
+}
+
+/// The triggers that have answered with nothing for long, in a sentence.
+fn silence(entry: &Entry, now: Time) -> Option<String> {
+    let long = entry.silent.iter().filter(|(_, (since, _))| now.since(*since) >= SILENT_FOR);
+    let long: Vec<(&str, bool)> = long.map(|(signal, (_, zero))| (&**signal, *zero)).collect();
+    if long.is_empty() {
+        return None;
+    }
+    let each = long.iter().take(NAMED_MAX).map(|(signal, zero)| match zero {
+        true => format!("{signal} (counted as 0)"),
+        false => format!("{signal} (its last value is kept)"),
+    });
+    let each: Vec<String> = each.collect();
+    let more = long.len().saturating_sub(NAMED_MAX);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    Some(format!("no data from {}{more}", each.join(", ")))
+}
+
+/// What a status is made of, in short: the version of the object as it stands, the decision's conditions, rules and
+/// failures, what triggers say, and what is wrong.
+fn made_of(version: u64, entry: &Entry, silent: Option<&str>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (version, entry.trouble.as_deref(), entry.ended, entry.fleet.is_some()).hash(&mut hasher);
+    (version, entry.trouble.as_deref(), entry.ended, entry.fleet.is_some(), silent).hash(&mut hasher);
+    if let Some(spec) = &entry.spec {
+        let activity = activity::triggers(spec, &entry.readings, entry.latest.as_deref());
+        activity.for_each(|(signal, active)| (&*signal.name, active).hash(&mut hasher));
+    }
     entry.room.as_ref().and_then(Option::as_ref).map(|room| &*room.lacks).hash(&mut hasher);
     if let Some(decision) = &entry.latest {
         let conditions = decision.conditions;
-        let all = [conditions.ready, conditions.active, conditions.fallback, conditions.paused];
+        let all = [
+            conditions.ready,
+            conditions.active,
+            conditions.fallback,
+            conditions.paused,
+            conditions.scaling_active,
+        ];
         for (status, reason) in all.into_iter().flatten() {
             (status as u8, reason).hash(&mut hasher);
         }
-        decision.steps.iter().for_each(|step| (step.rule as u8).hash(&mut hasher));
+        for step in &decision.steps {
+            (step.rule as u8).hash(&mut hasher);
+            if let Because::Lost { failures: Some((failures, threshold)), .. } = &step.because {
+                failures.min(threshold).hash(&mut hasher);
+            }
+        }
     }
     hasher.finish()
 }

@@ -149,7 +149,7 @@ impl Index {
         self.texts.get(id).map(|kept| &kept.uid)
     }
 
-    /// All objects of a kind that are kept whole.
+    /// Where all objects of a kind are that are kept whole.
     pub fn ids_of<'a>(&'a self, kind: &'a Kind) -> impl Iterator<Item = &'a Id> {
         let all = self.texts.range(Id::new(kind.clone(), "", "")..);
         all.take_while(move |(id, _)| id.kind == *kind).map(|(id, _)| id)

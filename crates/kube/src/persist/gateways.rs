@@ -10,7 +10,7 @@ use crate::demand::Roll;
 use crate::demand::book::GATEWAYS_MAX;
 use crate::object::{Id, Kind};
 use crate::routes::Route;
-use crate::write::Patch;
+use crate::write::{How, Patch};
 
 /// Between two writes: a rollout of 64 gateways costs some ten.
 const PAUSE: Span = Span::from_secs(5);
@@ -88,7 +88,7 @@ fn text(roll: &Roll) -> String {
 pub(super) fn patch(namespace: &str, shard: &str, mut json: Value) -> Patch {
     json["metadata"]["labels"] = json!({LABEL: shard});
     let id = Id::new(Kind::ConfigMap, namespace, &format!("tidegate-{shard}-gateways"));
-    Patch { id, subresource: None, json }
+    Patch { id, subresource: None, how: How::APPLY, json }
 }
 
 /// What a ConfigMap says of gateways; nothing where it says nothing, or nothing that makes sense.

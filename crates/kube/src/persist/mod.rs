@@ -23,7 +23,7 @@ use tidegate_core::time::{Span, Time};
 use crate::demand::Roll;
 use crate::object::{Id, Kind};
 use crate::watch::said;
-use crate::write::Patch;
+use crate::write::{How, Patch};
 
 /// Between two writes of what is remembered.
 const PAUSE: Span = Span::from_secs(30);
@@ -241,7 +241,7 @@ pub fn patch(namespace: &str, shard: &str, page: &Page) -> Patch {
         "metadata": {"labels": {LABEL: shard}},
         "data": {ENTRY: page.text},
     });
-    Patch { id: Id::new(Kind::ConfigMap, namespace, &name), subresource: None, json }
+    Patch { id: Id::new(Kind::ConfigMap, namespace, &name), subresource: None, how: How::APPLY, json }
 }
 
 /// Reads all pages.

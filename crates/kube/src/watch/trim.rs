@@ -150,8 +150,8 @@ mod tests {
             });
             trim(&kind, &mut json);
             assert_eq!(json["spec"], json!({"replicas": 2, "template": template(grace)}));
-            let workload = Workload::of(&Object::new(kind.clone(), json).unwrap());
-            assert_eq!(workload.unwrap().template.unwrap().open(), template(grace));
+            let workload = Workload::of(&Object::new(kind.clone(), json).unwrap()).unwrap();
+            assert_eq!(workload.template.unwrap().open(), template(grace));
         }
     }
 

@@ -27,4 +27,5 @@ mod scaling;
 mod server;
 mod sight;
 mod slo;
+mod told;
 mod webhook;

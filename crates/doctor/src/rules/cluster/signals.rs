@@ -18,16 +18,22 @@ pub(in crate::rules) fn no_data(rule: &Rule, evidence: &Evidence, out: &mut Vec<
         let inactive = scaler
             .condition("ScalingActive")
             .filter(|(status, reason, _)| *status == "False" && *reason != "ScalingDisabled");
-        if ready.is_none() && fallback.is_none() && inactive.is_none() && scaler.failing.is_empty() {
+        // An answer that has nothing in it is no failure to KEDA, and a zero to its arithmetic.
+        let empty = scaler.condition("NoData").filter(|(status, ..)| *status == "True");
+        let said = [ready, fallback, inactive, empty];
+        if said.iter().all(Option::is_none) && scaler.failing.is_empty() {
             continue;
         }
         let message = match (fallback, scaler.failing.len()) {
             (Some(_), _) => "triggers fail, and its fallback speaks for them".to_owned(),
             (None, 0) if some => "some of its triggers cannot be read, so it is not scaled down".to_owned(),
+            (None, 0) if ready.is_none() && inactive.is_none() => {
+                "queries answer with nothing, which is not the same as zero".to_owned()
+            }
             (None, 0) => "what it is decided by cannot be read, so its count stays as it is".to_owned(),
             (None, count) => format!("{count} of its triggers cannot be read"),
         };
-        let conditions = [ready, fallback, inactive].into_iter().flatten();
+        let conditions = said.into_iter().flatten();
         let mut seen: Vec<String> = conditions.map(|(_, reason, said)| format!("{reason}: {said}")).collect();
         seen.extend(few(scaler
             .failing

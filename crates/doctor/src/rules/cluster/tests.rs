@@ -132,7 +132,13 @@ fn triggers_that_cannot_be_read_are_told_with_what_was_said() {
         vec![condition("Ready", "False", "ScaledObjectCheckFailed", "no Deployment")];
     assert_eq!(codes(cluster.clone()), ["TD512"]);
     cluster.scalers[0].conditions = vec![condition("Fallback", "True", "FallbackExists", "")];
-    assert_eq!(codes(cluster), ["TD504"]);
+    assert_eq!(codes(cluster.clone()), ["TD504"]);
+    let empty = condition("NoData", "True", "EmptyResult", "no data from s0-prometheus");
+    cluster.scalers[0].conditions = vec![condition("Ready", "True", "ScaledObjectReady", ""), empty];
+    let found = of(cluster.clone());
+    assert_eq!((found[0].code, &*found[0].evidence[0]), ("TD504", "EmptyResult: no data from s0-prometheus"));
+    cluster.scalers[0].conditions = vec![condition("NoData", "False", "DataRead", "")];
+    assert_eq!(codes(cluster), [""; 0]);
 }
 
 #[test]
