@@ -25,6 +25,8 @@ pub enum Kind {
     EndpointSlice,
     /// One Secret that somebody refers to.
     Secret,
+    /// The Lease of another operator.
+    Lease,
     /// One ConfigMap that somebody refers to.
     ConfigMap,
     /// Something with replicas: a Deployment, a StatefulSet, or whatever else has `/scale`.
@@ -82,6 +84,7 @@ impl Kind {
             Kind::Job => ("batch/v1", "Job"),
             Kind::Pod => ("v1", "Pod"),
             Kind::EndpointSlice => ("discovery.k8s.io/v1", "EndpointSlice"),
+            Kind::Lease => ("coordination.k8s.io/v1", "Lease"),
             Kind::Secret => ("v1", "Secret"),
             Kind::ConfigMap => ("v1", "ConfigMap"),
             Kind::Workload(gvk) => return gvk.clone(),

@@ -31,6 +31,7 @@ impl Operator {
             self.stand();
         }
         self.look_at_gateways();
+        self.look_at_kedas()?;
         if self.mind == Mind::Decides {
             for key in std::mem::take(&mut self.again) {
                 self.read(&key)?;

@@ -15,6 +15,7 @@ mod demand;
 mod end;
 mod entry;
 mod jobs;
+mod keda;
 mod leaving;
 mod own;
 mod room;
@@ -205,6 +206,8 @@ pub(crate) struct Operator {
     mind: Mind,
     memory: persist::Book,
     blind: BTreeMap<Scope, String>,
+    /// KEDAs that are at work beside us.
+    kedas: keda::Kedas,
     /// Single objects that were asked for last.
     singles: BTreeSet<Scope>,
     /// Objects whose claim or release was overtaken, to be looked at with the next tick.
@@ -284,6 +287,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         mind: Mind::Rests,
         memory: persist::Book::default(),
         blind: BTreeMap::new(),
+        kedas: keda::Kedas::default(),
         singles: BTreeSet::new(),
         again: BTreeSet::new(),
         last_tick: None,

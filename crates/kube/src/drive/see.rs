@@ -27,6 +27,7 @@ use crate::write::{Patch, Write};
 impl Operator {
     /// Takes news, and looks at whom they touch.
     pub(super) fn see(&mut self, news: impl Iterator<Item = News>) -> Result<(), Error> {
+        let now = self.clock.now();
         let mut touched = Touched::default();
         for one in news {
             match one {
@@ -35,6 +36,7 @@ impl Operator {
                         // Whoever looks at it may have waited for just this.
                         touched.read.extend(self.waiting_for(scope));
                     }
+                    self.kedas.hear(&change, now);
                     touched.merge(self.index.apply(change));
                 }
                 News::Blind(scope, why) => {
@@ -51,8 +53,12 @@ impl Operator {
                 }
             }
         }
-        if !self.synced && self.sight.scopes().iter().all(|scope| self.index.is_listed(scope)) {
+        // Where leases may not be read, only KEDA's writes tell of it.
+        let kedas = crate::watch::kedas();
+        let looked = self.index.is_listed(&kedas) || self.blind.contains_key(&kedas);
+        if !self.synced && looked && self.sight.scopes().iter().all(|scope| self.index.is_listed(scope)) {
             self.synced = true;
+            self.look_at_kedas()?;
             self.stand();
         }
         if self.mind == Mind::Decides && !touched.is_empty() {
@@ -109,7 +115,7 @@ impl Operator {
             return Ok(());
         };
         let now = self.clock.now();
-        let other = owner::other(&self.index, key, &object, now);
+        let other = owner::other(&self.index, key, &object, now, self.kedas.at_work());
         let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry::new(key.clone()));
         if entry.since == Time::ORIGIN {
             entry.since = now;

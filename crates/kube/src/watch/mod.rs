@@ -88,7 +88,8 @@ impl Watches {
     /// Begins to watch what is always watched.
     #[must_use]
     pub fn start(client: Client, sight: Sight, out: mpsc::Sender<News>) -> Self {
-        let scopes = sight.scopes();
+        let mut scopes = sight.scopes();
+        scopes.push(kedas());
         Watches::of(client, sight, scopes, out)
     }
 
@@ -103,7 +104,7 @@ impl Watches {
     /// Watches these single objects besides, and no longer any other.
     pub fn want(&mut self, wanted: &BTreeSet<Scope>) {
         self.running.retain(|scope, task| {
-            let keep = scope.name.is_none() || wanted.contains(scope);
+            let keep = scope.name.is_none() || scope.kind == Kind::Lease || wanted.contains(scope);
             if !keep {
                 task.abort();
             }
@@ -132,6 +133,12 @@ impl Watches {
 #[must_use]
 pub fn common() -> [Gvk; 2] {
     [Gvk::of(Some("apps/v1"), Some("Deployment")), Gvk::of(Some("apps/v1"), Some("StatefulSet"))]
+}
+
+/// The leases by which a KEDA's leader holds its place, in whatever namespace it is.
+#[must_use]
+pub fn kedas() -> Scope {
+    Scope { kind: Kind::Lease, namespace: None, name: Some(crate::migrate::KEDA_LEASE.into()) }
 }
 
 impl Sight {
