@@ -1,5 +1,6 @@
 //! Objects as they come from the API server: which kinds are looked at, and what is kept of each.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -154,6 +155,14 @@ impl Object {
     #[must_use]
     pub fn annotation(&self, name: &str) -> Option<&str> {
         self.json.pointer("/metadata/annotations")?.get(name)?.as_str()
+    }
+
+    /// Its labels.
+    #[must_use]
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let labels = self.json.pointer("/metadata/labels").and_then(Value::as_object);
+        let labels = labels.into_iter().flatten();
+        labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
     }
 
     /// Whether it is being deleted.

@@ -100,7 +100,7 @@ fn autoscaler(index: &Index, key: &Key, workload: &Id) -> Option<Other> {
     let mut all = all.filter(|hpa| same(scaled(hpa), workload) && hpa.id != key.id());
     // One whose rules are run here is a target of ours, and stands in line with the others by its age.
     let others = |hpa: &&std::sync::Arc<Object>| {
-        hpa.annotation(HPA_DISOWNED) != Some("false") && !(adopt::ours(hpa) && adopt::stopped(hpa))
+        hpa.annotation(HPA_DISOWNED) != Some("false") && !(index.ours(hpa) && adopt::stopped(hpa))
     };
     let found = all.find(others)?;
     let owners = found.json.pointer("/metadata/ownerReferences").and_then(Value::as_array);

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::end::finalizers;
 use super::entry::ECHO;
 use super::{Entry, Error, Mind, Operator, Weight, own};
+use crate::adopt::CLAIM;
 use crate::index::target::{Asks, Key};
 use crate::object::Object;
 use crate::status::notes;
@@ -367,32 +368,41 @@ impl Operator {
         self.queue.push(Write::Note(Note { about, uid, warning, reason, message, at: now }), now);
     }
 
-    /// Puts our finalizer and label on an object that has none.
+    /// Puts our claim on an object that has none: KEDA's finalizer and label, and which shard we are.
     pub(super) fn claim(&mut self, key: &Key, object: &Object) {
         let refused = self.entries.get(key).is_some_and(|entry| entry.trouble.is_some() || entry.watched());
-        // An autoscaler has nothing that outlives it, so nothing holds it.
-        if refused || self.connection.read_only || key.asks == Asks::Autoscaler {
+        if refused || self.connection.read_only {
             return;
         }
-        let label = match key.asks {
-            Asks::ScaledJob => "scaledjob.keda.sh/name",
-            _ => "scaledobject.keda.sh/name",
-        };
-        let mut finalizers = finalizers(object);
-        let labelled = object.json.pointer("/metadata/labels").and_then(|labels| labels.get(label)?.as_str());
-        let claimed = finalizers.iter().any(|one| one == FINALIZER);
-        if claimed && labelled == Some(&*key.name) {
-            return;
-        }
-        if !claimed {
-            finalizers.push(FINALIZER.to_owned());
-        }
-        // The list is written whole, so only over the one that was read.
-        let json = json!({"metadata": {
+        let marked = object.annotation(CLAIM) == Some(self.index.claim());
+        let mut metadata = json!({
             "resourceVersion": object.text("/metadata/resourceVersion"),
-            "finalizers": finalizers, "labels": {label: &*key.name},
-        }});
+            "annotations": {CLAIM: self.index.claim()},
+        });
+        let label = match key.asks {
+            Asks::ScaledJob => Some("scaledjob.keda.sh/name"),
+            Asks::ScaledObject => Some("scaledobject.keda.sh/name"),
+            // It has nothing that outlives it, so nothing holds it.
+            Asks::Autoscaler => None,
+        };
+        let mut claimed = marked;
+        if let Some(label) = label {
+            let mut finalizers = finalizers(object);
+            let labels = object.json.pointer("/metadata/labels");
+            let labelled = labels.and_then(|labels| labels.get(label)?.as_str()) == Some(&*key.name);
+            let held = finalizers.iter().any(|one| one == FINALIZER);
+            if !held {
+                finalizers.push(FINALIZER.to_owned());
+            }
+            claimed &= held && labelled;
+            // The list is written whole, so only over the one that was read.
+            (metadata["finalizers"], metadata["labels"]) = (json!(finalizers), json!({label: &*key.name}));
+        }
+        if claimed {
+            return;
+        }
         let now = self.clock.now();
+        let json = json!({"metadata": metadata});
         self.queue.push(Write::Patch(Patch { id: object.id.clone(), subresource: None, json }), now);
     }
 }

@@ -55,6 +55,8 @@ pub struct Entry {
     pub leave: Option<Leave>,
     pub(super) taken: Option<Taken>,
     pub(super) adoption: Option<super::adopt::Adoption>,
+    /// Whether another shard has it, and writes its status.
+    pub(super) elsewhere: bool,
     /// When it is looked at again without anything having changed: a KEDA that was at work may have left.
     pub(super) recheck: Option<Time>,
     /// What is asked of the cluster's metrics adapters.
@@ -127,6 +129,7 @@ impl Entry {
             trouble: None,
             held: None,
             adoption: None,
+            elsewhere: false,
             recheck: None,
             aggregated: crate::aggregated::Questions::default(),
             cause: None,

@@ -1,64 +1,30 @@
 //! Whether a KEDA is at work in the cluster, by the lease that its leader renews.
 
-use std::collections::BTreeMap;
+use tidegate_core::time::Time;
 
-use tidegate_core::time::{Span, Time};
-
+use super::leases::Leases;
 use super::{Error, Operator, Weight};
-use crate::index::pods::time;
 use crate::index::target::Key;
-use crate::object::{Change, Id, Kind, Object};
+use crate::migrate::KEDA_LEASE;
+use crate::object::{Change, Id, Kind};
 use crate::owner;
-
-/// A leader renews every two seconds and is followed after fifteen; one that has not for twice as long is gone.
-const GONE: Span = Span::from_secs(30);
-
-/// So long a lease that is seen for the first time may be a living KEDA's: five renewals.
-const DOUBT: Span = Span::from_secs(10);
-
-/// A lease that was renewed before this is one that a KEDA has left behind. It is its clock against ours, and wide
-/// enough for any: if it lives nevertheless, its next renewal tells.
-const LEFT_BEHIND: Span = Span::from_secs(600);
-
-/// One lease.
-#[derive(Debug)]
-struct Seen {
-    renewed: String,
-    /// Until when it counts as held.
-    until: Time,
-}
 
 /// The leases of KEDAs; there is one for each installation.
 #[derive(Debug, Default)]
 pub(super) struct Kedas {
-    leases: BTreeMap<Id, Seen>,
+    leases: Leases,
     /// Who was at work when that was last looked at.
     at_work: Option<String>,
 }
 
 impl Kedas {
-    /// Takes note of a change, if it is a lease's.
+    /// Takes note of a change, if it is of a KEDA's lease.
     pub(super) fn hear(&mut self, change: &Change, now: Time) {
         match change {
-            Change::Applied(lease) if lease.id.kind == Kind::Lease => self.take(lease, now),
-            Change::Gone(id) => drop(self.leases.remove(id)),
+            Change::Applied(lease) if its(&lease.id) => self.leases.take(lease, now),
+            Change::Gone(id) if its(id) => self.leases.forget(id),
             _ => {}
         }
-    }
-
-    fn take(&mut self, lease: &Object, now: Time) {
-        if lease.text("/spec/holderIdentity").unwrap_or_default().is_empty() {
-            self.leases.remove(&lease.id);
-            return;
-        }
-        let renewed = lease.text("/spec/renewTime").unwrap_or_default();
-        let until = match self.leases.get(&lease.id) {
-            Some(known) if known.renewed == renewed => return,
-            Some(_) => now + GONE,
-            None if time(renewed).is_some_and(|at| now.since(at) < LEFT_BEHIND) => now + DOUBT,
-            None => Time::ORIGIN,
-        };
-        self.leases.insert(lease.id.clone(), Seen { renewed: renewed.to_owned(), until });
     }
 
     /// The lease of a KEDA that is at work, as `namespace/name`.
@@ -68,12 +34,15 @@ impl Kedas {
 
     /// Looks whether one is, and says whether that is another than before.
     fn turn(&mut self, now: Time) -> bool {
-        let held = self.leases.iter().find(|(_, seen)| now < seen.until);
-        let at_work = held.map(|(id, _)| format!("{}/{}", id.namespace, id.name));
+        let at_work = self.leases.held(now).next().map(|id| format!("{}/{}", id.namespace, id.name));
         let turned = at_work != self.at_work;
         self.at_work = at_work;
         turned
     }
+}
+
+fn its(id: &Id) -> bool {
+    id.kind == Kind::Lease && *id.name == *KEDA_LEASE
 }
 
 impl Operator {
@@ -90,8 +59,8 @@ impl Operator {
         if self.mind != super::Mind::Decides {
             return Ok(());
         }
-        let its = |key: &Key| self.index.object(&key.id()).is_some_and(|object| owner::kedas(object));
-        let keys: Vec<Key> = self.keys().into_iter().filter(its).collect();
+        let kedas = |key: &Key| self.index.object(&key.id()).is_some_and(|object| owner::kedas(object));
+        let keys: Vec<Key> = self.keys().into_iter().filter(kedas).collect();
         keys.iter().try_for_each(|key| self.read(key))
     }
 }
@@ -99,8 +68,11 @@ impl Operator {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tidegate_core::time::Span;
 
     use super::*;
+    use crate::index::pods::time;
+    use crate::object::Object;
 
     fn lease(holder: &str, renewed: &str) -> Change {
         let metadata = json!({"namespace": "keda", "name": "operator.keda.sh"});

@@ -11,6 +11,7 @@ use tidegate_signals::{Shared, Sources};
 use super::access::Access;
 use super::adopt::Adoption;
 use super::entry::{Entry, STARTS_MAX, Started};
+use super::shards::AGAIN;
 use super::{Error, Mind, Operator, Weight, room};
 use crate::adopt::{self, Plan};
 use crate::aggregated::Questions;
@@ -37,6 +38,7 @@ impl Operator {
                         touched.read.extend(self.waiting_for(scope));
                     }
                     self.kedas.hear(&change, now);
+                    self.hear_of_shards(&change, now);
                     touched.merge(self.index.apply(change));
                 }
                 News::Blind(scope, why) => {
@@ -100,8 +102,13 @@ impl Operator {
     pub(super) fn read(&mut self, key: &Key) -> Result<(), Error> {
         let id = key.id();
         let object = self.index.object(&id).cloned();
-        if let Some(object) = object.as_ref().filter(|object| !adopt::ours(object)) {
-            self.let_go(key, object);
+        if let Some(object) = object.as_ref().filter(|object| !self.index.ours(object)) {
+            if self.index.shares(object) {
+                self.let_go(key, object);
+            } else {
+                self.index.uses(key, BTreeSet::new());
+                self.end(key);
+            }
             return Ok(());
         }
         if let Some(object) = object.as_ref().filter(|object| object.deleting()) {
@@ -116,6 +123,7 @@ impl Operator {
         };
         let now = self.clock.now();
         let other = owner::other(&self.index, key, &object, now, self.kedas.at_work());
+        let elsewhere = self.of_another_shard(&object, now);
         let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry::new(key.clone()));
         if entry.since == Time::ORIGIN {
             entry.since = now;
@@ -131,6 +139,11 @@ impl Operator {
             Plan::Watch(step) => entry.adoption = Some(Adoption::new(step).after(before)),
             Plan::Leave(why) => entry.trouble = Some(why),
         }
+        let left = std::mem::replace(&mut entry.elsewhere, elsewhere.is_some());
+        if let Some(why) = &elsewhere {
+            (entry.adoption, entry.trouble, saying) = (None, Some(why.clone()), None);
+            entry.recheck = Some(now + AGAIN);
+        }
         match read {
             Ok(read) => self.take(key, &object, *read)?,
             Err(why) => {
@@ -139,7 +152,10 @@ impl Operator {
             }
         }
         self.complete(key);
-        self.lament(key, troubled.as_ref());
+        match &elsewhere {
+            Some(why) => self.leave_to_shard(key, why, troubled.as_ref().filter(|_| left)),
+            None => self.lament(key, troubled.as_ref()),
+        }
         let idle = |entry: &Entry| entry.trouble.is_some() || entry.watched();
         if self.entries.get(key).is_some_and(|entry| entry.leave.is_some() && idle(entry)) {
             // Nobody decides whether they go.

@@ -21,7 +21,7 @@ impl Operator {
         let now = self.clock.now();
         let Some(entry) = self.entries.get_mut(key) else { return };
         // While another has it, the status is the other's to write; an autoscaler's always is.
-        if entry.watched() || key.asks == Asks::Autoscaler {
+        if entry.watched() || entry.elsewhere || key.asks == Asks::Autoscaler {
             return;
         }
         let Some(object) = self.index.object(&key.id()) else { return };

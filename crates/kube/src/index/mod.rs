@@ -56,6 +56,10 @@ impl Touched {
 /// Everything that is known.
 #[derive(Debug, Default)]
 pub struct Index {
+    /// Which autoscalers are ours, where not all are. They are watched whole, since others scale workloads, too.
+    share: Option<Selector>,
+    /// How we say that an object is ours.
+    claim: String,
     /// Objects that are kept whole, as text: they are read as manifests.
     texts: BTreeMap<Id, Arc<Object>>,
     workloads: BTreeMap<Id, Workload>,
@@ -75,6 +79,32 @@ pub struct Index {
 }
 
 impl Index {
+    /// What is known to a shard: which objects it looks at, and its claim.
+    #[must_use]
+    pub fn of_shard(selector: Option<&str>, claim: &str) -> Self {
+        let share = selector.filter(|text| !text.is_empty()).map(Selector::parse);
+        Index { share, claim: claim.to_owned(), ..Index::default() }
+    }
+
+    /// How we say that an object is ours.
+    #[must_use]
+    pub fn claim(&self) -> &str {
+        &self.claim
+    }
+
+    /// Whether an object is within our share. The API server has chosen all but autoscalers for us.
+    #[must_use]
+    pub fn shares(&self, object: &Object) -> bool {
+        let share = self.share.as_ref().filter(|_| object.id.kind == Kind::HorizontalPodAutoscaler);
+        share.is_none_or(|share| share.chooses(&object.labels()))
+    }
+
+    /// Whether an object asks us for replicas.
+    #[must_use]
+    pub fn ours(&self, object: &Object) -> bool {
+        crate::adopt::ours(object) && self.shares(object)
+    }
+
     /// Takes a change, and says who is touched by it.
     pub fn apply(&mut self, change: Change) -> Touched {
         match change {
@@ -319,7 +349,7 @@ impl Index {
                 let object = Arc::new(object);
                 let old = self.texts.insert(id.clone(), Arc::clone(&object));
                 self.names(&id, old.as_deref(), Some(&object));
-                if old.as_ref().is_some_and(|old| target::same(old, &object)) {
+                if old.as_ref().is_some_and(|old| target::same(old, &object, &self.claim)) {
                     return Touched::default();
                 }
                 if id.kind == Kind::Job {

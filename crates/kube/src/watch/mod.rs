@@ -85,11 +85,11 @@ impl Drop for Watches {
 }
 
 impl Watches {
-    /// Begins to watch what is always watched.
+    /// Begins to watch what is always watched; `namespace` is the operator's own.
     #[must_use]
-    pub fn start(client: Client, sight: Sight, out: mpsc::Sender<News>) -> Self {
+    pub fn start(client: Client, sight: Sight, namespace: &str, out: mpsc::Sender<News>) -> Self {
         let mut scopes = sight.scopes();
-        scopes.push(kedas());
+        scopes.extend([kedas(), shards(namespace)]);
         Watches::of(client, sight, scopes, out)
     }
 
@@ -139,6 +139,12 @@ pub fn common() -> [Gvk; 2] {
 #[must_use]
 pub fn kedas() -> Scope {
     Scope { kind: Kind::Lease, namespace: None, name: Some(crate::migrate::KEDA_LEASE.into()) }
+}
+
+/// The leases of operators like us, in our own namespace.
+#[must_use]
+pub fn shards(namespace: &str) -> Scope {
+    Scope { kind: Kind::Lease, namespace: Some(namespace.into()), name: None }
 }
 
 impl Sight {

@@ -20,6 +20,7 @@ mod roles;
 mod room;
 mod scaling;
 mod server;
+mod shards;
 mod sight;
 mod slo;
 mod webhook;
