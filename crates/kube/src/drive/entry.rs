@@ -84,6 +84,8 @@ pub struct Entry {
     pub(super) owed: bool,
     /// Whether everything that it refers to was looked for.
     pub(super) complete: bool,
+    /// Since when it waits for that.
+    pub(super) incomplete_since: Option<Time>,
     /// When it was last active.
     pub(super) active: Option<Time>,
     /// Whether it was, at the last decision.
@@ -154,6 +156,7 @@ impl Entry {
             asked_at: Time::ORIGIN,
             owed: false,
             complete: false,
+            incomplete_since: None,
             active: None,
             was_active: false,
             ended: None,

@@ -23,6 +23,7 @@ mod room;
 mod scrapes;
 mod see;
 mod shards;
+mod sight;
 mod tell;
 mod trust;
 mod work;
@@ -214,6 +215,8 @@ pub(crate) struct Operator {
     shards: leases::Leases,
     /// Single objects that were asked for last.
     singles: BTreeSet<Scope>,
+    /// Those of them that there is no room to watch.
+    refused: BTreeSet<Scope>,
     /// Objects whose claim or release was overtaken, to be looked at with the next tick.
     again: BTreeSet<Key>,
     last_tick: Option<Time>,
@@ -295,6 +298,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         kedas: keda::Kedas::default(),
         shards: leases::Leases::default(),
         singles: BTreeSet::new(),
+        refused: BTreeSet::new(),
         again: BTreeSet::new(),
         last_tick: None,
         lag_s: 0.0,

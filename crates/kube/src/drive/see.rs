@@ -12,6 +12,7 @@ use super::access::Access;
 use super::adopt::Adoption;
 use super::entry::{Entry, STARTS_MAX, Started};
 use super::shards::AGAIN;
+use super::sight::unseen;
 use super::{Error, Mind, Operator, Weight, room};
 use crate::adopt::{self, Plan};
 use crate::aggregated::Questions;
@@ -22,7 +23,7 @@ use crate::index::{Index, Touched};
 use crate::object::{Id, Kind, Object, Scope};
 use crate::owner;
 use crate::status::notes::Said;
-use crate::watch::{FORBIDDEN, News};
+use crate::watch::News;
 use crate::write::{Patch, Write};
 
 impl Operator {
@@ -252,25 +253,6 @@ impl Operator {
         Ok(())
     }
 
-    /// Whether everything a target refers to has been looked for.
-    fn complete(&mut self, key: &Key) {
-        let needed = self.index.needs(key);
-        let complete = needed.iter().all(|scope| self.index.is_listed(scope));
-        if let Some(entry) = self.entries.get_mut(key) {
-            entry.complete = complete;
-        }
-    }
-
-    /// Watches single objects that some target refers to, and no others.
-    fn want(&mut self) {
-        let singles: BTreeSet<Scope> = self.index.wanted().filter_map(crate::index::single).collect();
-        if singles != self.singles {
-            self.index.forget_listed(&singles);
-            self.watches.want(&singles);
-            self.singles = singles;
-        }
-    }
-
     /// Tells a target of its replicas, if they have changed.
     pub(super) fn count(&mut self, key: &Key) -> Result<(), Error> {
         if key.asks == Asks::ScaledJob {
@@ -321,18 +303,6 @@ impl Operator {
         let actions = self.step(key, &Event::Fleet(fleet))?;
         self.act(key, actions)
     }
-}
-
-/// Why a workload is not there for us; `None` while nobody has looked.
-fn unseen(id: &Id, index: &Index, blind: &BTreeMap<Scope, String>) -> Option<String> {
-    let name = format!("{} {}/{}", id.kind.gvk().keda(), id.namespace, id.name);
-    let single = crate::index::single(id);
-    if let Some(why) = single.as_ref().and_then(|scope| blind.get(scope)) {
-        let help = if why.contains(FORBIDDEN) { "; add it to operator.scales" } else { "" };
-        return Some(format!("cannot see {name}: {why}{help}"));
-    }
-    let looked = single.is_none_or(|scope| index.is_listed(&scope));
-    looked.then(|| format!("there is no {name}"))
 }
 
 /// What pods of a workload say.

@@ -33,8 +33,8 @@ const PAGE: u32 = 500;
 pub const NEWS_MAX: usize = 4096;
 
 /// Watches of single names: Secrets, ConfigMaps and workloads of uncommon kinds. Each is a stream of its
-/// own, of some 30 KB; who asks for more sees the first ones.
-const SINGLE_MAX: usize = 2000;
+/// own, of some 30 KB; what is asked for beyond is refused, and who needs it says so.
+pub(crate) const SINGLE_MAX: usize = 2000;
 
 /// How long an API group may take to appear before it is looked for again.
 const UNKNOWN_KIND: Duration = Duration::from_secs(10);
@@ -101,20 +101,21 @@ impl Watches {
         watches
     }
 
-    /// Watches these single objects besides, and no longer any other.
-    pub fn want(&mut self, wanted: &BTreeSet<Scope>) {
+    /// Watches these single objects besides, and no longer any other. Gives those that are not watched because there
+    /// are too many: what is watched goes on, and what comes later waits until there is room.
+    pub fn want(&mut self, wanted: &BTreeSet<Scope>) -> BTreeSet<Scope> {
+        let single = |scope: &Scope| scope.name.is_some() && scope.kind != Kind::Lease;
         self.running.retain(|scope, task| {
-            let keep = scope.name.is_none() || scope.kind == Kind::Lease || wanted.contains(scope);
+            let keep = !single(scope) || wanted.contains(scope);
             if !keep {
                 task.abort();
             }
             keep
         });
-        for scope in wanted.iter().take(SINGLE_MAX) {
-            if !self.running.contains_key(scope) {
-                self.begin(scope.clone());
-            }
-        }
+        let running: BTreeSet<&Scope> = self.running.keys().filter(|scope| single(scope)).collect();
+        let (begun, refused) = admit(&running, wanted, SINGLE_MAX);
+        begun.into_iter().for_each(|scope| self.begin(scope));
+        refused
     }
 
     fn begin(&mut self, scope: Scope) {
@@ -127,6 +128,13 @@ impl Watches {
         let task = tokio::spawn(run(self.client.clone(), scope.clone(), labels, self.out.clone()));
         self.running.insert(scope, task);
     }
+}
+
+/// Which watches begin beside those that run, and which there is no room for.
+fn admit(running: &BTreeSet<&Scope>, wanted: &BTreeSet<Scope>, max: usize) -> (Vec<Scope>, BTreeSet<Scope>) {
+    let mut new = wanted.iter().filter(|scope| !running.contains(scope)).cloned();
+    let begun = new.by_ref().take(max.saturating_sub(running.len())).collect();
+    (begun, new.collect())
 }
 
 /// Kinds of workloads that are always watched whole; of others each one by its name.
@@ -318,4 +326,23 @@ pub(crate) fn said(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(name: &str) -> Scope {
+        Scope { kind: Kind::Secret, namespace: Some("prod".into()), name: Some(name.into()) }
+    }
+
+    #[test]
+    fn a_watch_that_runs_is_not_pushed_out_by_one_whose_name_comes_before_it() {
+        let (b, c) = (secret("b"), secret("c"));
+        let wanted = BTreeSet::from([secret("a"), b.clone(), c.clone()]);
+        let (begun, refused) = admit(&BTreeSet::from([&b, &c]), &wanted, 2);
+        assert_eq!((begun, refused), (vec![], BTreeSet::from([secret("a")])));
+        let (begun, refused) = admit(&BTreeSet::from([&c]), &wanted, 2);
+        assert_eq!((begun, refused), (vec![secret("a")], BTreeSet::from([b])));
+    }
 }
