@@ -273,11 +273,13 @@ impl Operator {
         self.scrapes.follow(entry, &self.index);
         let Seen { held, starts, costed } = pods(&self.index, &id, &mut entry.counted);
         let leaving = costed || entry.leave.is_some() || entry.taken.is_some();
-        let held = refused.map(|cause| (1, cause)).or(held);
-        let room = room::of(held.as_ref(), fleet, &mut entry.short_since, now);
+        let held: Vec<(u32, Cause)> = refused.map(|cause| (1, cause)).into_iter().chain(held).collect();
+        let room = room::of(&held, fleet, &mut entry.short_since, now);
         let told = entry.room.replace(room.clone());
-        let was = std::mem::replace(&mut entry.cause, held.as_ref().map(|(_, cause)| cause.kind));
-        entry.held = held.as_ref().map(|(count, cause)| format!("{count} pods wait: {cause}"));
+        let was = std::mem::replace(&mut entry.cause, held.first().map(|(_, cause)| cause.kind));
+        let each: Vec<String> =
+            held.iter().map(|(count, cause)| format!("{count} pods wait: {cause}")).collect();
+        entry.held = (!each.is_empty()).then(|| each.join("; "));
         entry.starts.extend(&starts);
         let beyond = entry.starts.len().saturating_sub(STARTS_MAX);
         entry.starts.drain(..beyond);
@@ -287,7 +289,7 @@ impl Operator {
         if leaving {
             self.settle(key);
         }
-        if let Some((_, cause)) = held.filter(|(_, cause)| was != Some(cause.kind)) {
+        if let Some((_, cause)) = held.into_iter().next().filter(|(_, cause)| was != Some(cause.kind)) {
             let message = format!("Pods of {} wait: {cause}", id.name);
             self.note(key, Said { warning: true, reason: "PodsWait", message });
         }
@@ -307,8 +309,8 @@ impl Operator {
 
 /// What pods of a workload say.
 struct Seen {
-    /// How many wait, and why.
-    held: Option<(u32, Cause)>,
+    /// How many wait for each cause; what weighs most first.
+    held: Vec<(u32, Cause)>,
     /// Starts that have ended.
     starts: Vec<Started>,
     /// Whether somebody has written what losing one costs.
@@ -317,7 +319,7 @@ struct Seen {
 
 /// What keeps pods of a workload, in a sentence, and the starts that have ended since last time.
 fn pods(index: &Index, workload: &Id, counted: &mut BTreeSet<Arc<str>>) -> Seen {
-    let (mut waiting, mut first, mut starts, mut costed) = (0_u32, None, Vec::new(), false);
+    let (mut held, mut starts, mut costed) = (BTreeMap::<_, (u32, Cause)>::new(), Vec::new(), false);
     let mut present = BTreeSet::new();
     for (id, facts) in index.pods_of(workload) {
         present.insert(Arc::clone(&id.name));
@@ -326,12 +328,8 @@ fn pods(index: &Index, workload: &Id, counted: &mut BTreeSet<Arc<str>>) -> Seen 
             continue;
         }
         if let Some(cause) = &facts.cause {
-            waiting += 1;
-            // The cause that more replicas cannot help counts before the others.
-            let better = |known: &Cause| known.kind > cause.kind;
-            if first.as_ref().is_none_or(better) {
-                first = Some(cause.clone());
-            }
+            // By kind: what more replicas cannot help comes first.
+            held.entry(cause.kind).or_insert_with(|| (0, cause.clone())).0 += 1;
         }
         if let Some(phases) = facts.start.phases()
             && let Some(ready) = facts.start.ready
@@ -342,7 +340,7 @@ fn pods(index: &Index, workload: &Id, counted: &mut BTreeSet<Arc<str>>) -> Seen 
     }
     counted.retain(|name| present.contains(name));
     starts.sort_by_key(|(ready, _)| *ready);
-    Seen { held: first.map(|cause| (waiting, cause)), starts, costed }
+    Seen { held: held.into_values().collect(), starts, costed }
 }
 
 fn life(object: &Object) -> Life {

@@ -41,7 +41,12 @@ impl Operator {
             workload: gvk.as_ref().map(|gvk| (gvk, plural.as_str())),
             found: entry.fleet.map(|fleet| fleet.spec),
             was_active: entry.ended,
-            limited: entry.room.as_ref().and_then(Option::as_ref).map(|room| &*room.lacks),
+            limited: entry
+                .room
+                .as_ref()
+                .and_then(Option::as_ref)
+                .filter(|room| room.limits())
+                .map(|room| &*room.lacks),
         });
         let Some(json) = patch else {
             entry.status = None;
@@ -107,7 +112,8 @@ fn made_of(object: &Arc<Object>, entry: &Entry) -> u64 {
     let mut hasher = DefaultHasher::new();
     (Arc::as_ptr(object) as usize, entry.trouble.as_deref(), entry.ended, entry.fleet.is_some())
         .hash(&mut hasher);
-    entry.room.as_ref().and_then(Option::as_ref).map(|room| &*room.lacks).hash(&mut hasher);
+    let limits = entry.room.as_ref().and_then(Option::as_ref).filter(|room| room.limits());
+    limits.map(|room| &*room.lacks).hash(&mut hasher);
     if let Some(decision) = &entry.latest {
         let conditions = decision.conditions;
         let all = [conditions.ready, conditions.active, conditions.fallback, conditions.paused];
