@@ -13,6 +13,10 @@ const RENDERED: &[(&str, &[&str])] = &[
         "deploy/manifests/operator-advise.yaml",
         &["admin.existingSecret=tidegate-admin", "operator.advise=true"],
     ),
+    (
+        "deploy/manifests/complete.yaml",
+        &["admin.existingSecret=tidegate-admin", "gateway.enabled=true", "webhook.enabled=true"],
+    ),
 ];
 
 /// Above the objects: what `helm install --create-namespace` would do, and the token.

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tidegate_core::scale::Decision;
 use tokio::sync::watch;
 
 use crate::decision::{DecisionView, Made};
+use crate::health::Health;
 use crate::history::{History, Sample};
 use crate::model::{Fleet, HELD_MAX, LAST_LINES_MAX, STARTS_MAX, TargetView};
 use crate::source::Source;
@@ -38,6 +39,7 @@ pub struct Board {
     known: Mutex<Known>,
     extra: Mutex<Vec<Extra>>,
     version: watch::Sender<u64>,
+    health: OnceLock<Arc<Health>>,
 }
 
 #[derive(Default)]
@@ -70,7 +72,12 @@ impl fmt::Debug for Board {
 
 impl Default for Board {
     fn default() -> Self {
-        Board { known: Mutex::default(), extra: Mutex::default(), version: watch::Sender::new(0) }
+        Board {
+            known: Mutex::default(),
+            extra: Mutex::default(),
+            version: watch::Sender::new(0),
+            health: OnceLock::new(),
+        }
     }
 }
 
@@ -144,6 +151,11 @@ impl Board {
     /// Adds a writer of further metrics: Prometheus text without an end mark.
     pub fn add_metrics(&self, writer: impl Fn(&mut String) + Send + Sync + 'static) {
         self.extra.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(writer));
+    }
+
+    /// Lets probes be told by this; the first that is given stays.
+    pub fn set_health(&self, health: Arc<Health>) {
+        let _ = self.health.set(health);
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -265,6 +277,7 @@ impl Source for Board {
         let now = at_unix_s.is_none();
         if let Some(view) = known.fleet.targets.iter().find(|view| now && view.name == target) {
             why.trouble.clone_from(&view.trouble);
+            why.advice.clone_from(&view.advice);
             why.replicas = Some(Counts::from(view));
             why.signals.clone_from(&view.signals);
         }
@@ -275,6 +288,10 @@ impl Source for Board {
         for writer in self.extra.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             writer(out);
         }
+    }
+
+    fn health(&self) -> Option<&Health> {
+        self.health.get().map(|health| &**health)
     }
 
     fn subscribe(&self) -> watch::Receiver<u64> {

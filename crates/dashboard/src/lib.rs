@@ -10,6 +10,7 @@ mod assets;
 pub mod board;
 pub mod decision;
 mod events;
+pub mod health;
 pub mod history;
 pub mod model;
 mod page;
@@ -23,6 +24,7 @@ pub mod why;
 
 pub use access::TOKEN_CHARS_MIN;
 pub use board::Board;
+pub use health::Health;
 pub use push::{Number, Push, number};
 pub use serve::{Config, Error, Running, serve};
 pub use source::Source;

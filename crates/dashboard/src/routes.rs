@@ -1,6 +1,7 @@
 //! Which path answers what.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Form, Path, Query, Request, State};
@@ -17,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, Refused};
+use crate::health::Health;
 use crate::history::COARSE_MAX;
 use crate::model::TargetView;
 use crate::push::{self, Push};
@@ -67,7 +69,8 @@ pub(crate) fn router(
         .route("/events", get(events::events))
         .route("/metrics", get(metrics))
         .route("/login", get(login_page).post(login))
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
         .route("/favicon.ico", get(async |headers: HeaderMap| assets::asset("favicon.svg", &headers)))
         .route(
             "/assets/{*name}",
@@ -83,8 +86,8 @@ pub(crate) fn router(
 /// Lets a request through or turns it away, and minds the manners of the answer.
 async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    // Neither tells anything: a probe has no token, and the login page needs its looks.
-    let open = matches!(path, "/healthz" | "/login")
+    // None tells anything: a probe has no token, and the login page needs its looks.
+    let open = matches!(path, "/healthz" | "/readyz" | "/login")
         || path.starts_with("/assets/")
         // It has a token of its own.
         || path.starts_with("/api/v1/signals/");
@@ -103,6 +106,21 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
 
 pub(crate) fn error(status: StatusCode, message: &str) -> Response {
     (status, Json(json!({ "error": message }))).into_response()
+}
+
+async fn healthz(State(app): State<App>) -> Response {
+    probed(app.source.health().map_or(Ok(()), |health| health.alive(Instant::now())))
+}
+
+async fn readyz(State(app): State<App>) -> Response {
+    probed(app.source.health().map_or(Ok(()), Health::ready))
+}
+
+fn probed(outcome: Result<(), &str>) -> Response {
+    match outcome {
+        Ok(()) => "ok\n".into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
 }
 
 fn html(page: Markup) -> Response {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::decision::DecisionView;
+use crate::health::Health;
 use crate::history::Sample;
 use crate::model::Fleet;
 use crate::why::{self, Why};
@@ -28,6 +29,11 @@ pub trait Source: Send + Sync + 'static {
 
     /// Metrics beside those made of the fleet, as Prometheus text without an end mark.
     fn metrics(&self, out: &mut String);
+
+    /// What probes are told; `None` where whoever answers at all is well.
+    fn health(&self) -> Option<&Health> {
+        None
+    }
 
     /// Changes each time there is something new to show.
     fn subscribe(&self) -> watch::Receiver<u64>;

@@ -96,3 +96,19 @@ async fn pages_have_no_inline_script_or_style_that_the_policy_would_refuse() {
     }
     running.stop().await;
 }
+
+#[tokio::test]
+async fn probes_are_told_what_the_program_says_of_itself_and_need_no_token() {
+    let board = Arc::new(support::fleet::board());
+    let running = on(Arc::clone(&board), "0.0.0.0:0", Some(TOKEN)).await.unwrap();
+    let addr = format!("127.0.0.1:{}", running.addr.port()).parse().unwrap();
+    assert_eq!(get(addr, "/readyz", &[]).await.status(), StatusCode::OK, "nothing is said: it answers");
+    let health = Arc::new(tidegate_dashboard::Health::new("it begins"));
+    board.set_health(Arc::clone(&health));
+    let unready = get(addr, "/readyz", &[]).await;
+    assert_eq!((unready.status(), unready.body().as_str()), (StatusCode::SERVICE_UNAVAILABLE, "it begins\n"));
+    assert_eq!(get(addr, "/healthz", &[]).await.status(), StatusCode::OK);
+    health.set_ready(Ok(()));
+    assert_eq!(get(addr, "/readyz", &[]).await.status(), StatusCode::OK);
+    running.stop().await;
+}

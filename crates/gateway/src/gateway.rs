@@ -218,10 +218,16 @@ impl Gateway {
         crate::metrics::write(&self.shared, out);
     }
 
-    /// Stops: no new connection and no new request at once, what runs or waits may end within the grace, what
-    /// is left then is cut.
-    pub async fn stop(&self, grace: Duration) {
+    /// Says that it will stop soon, and goes on taking connections and requests: `/readyz` fails, so that who sends
+    /// requests here looks elsewhere, and each answer is the last of its connection, so that clients connect anew.
+    pub fn wind_down(&self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops: no new connection from now on, and no request but what has come already. What runs or waits may end
+    /// within the grace, what is left then is cut.
+    pub async fn stop(&self, grace: Duration) {
+        self.wind_down();
         self.stop.ask();
         let ended = std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner));
         let mut ended = futures_util::future::join_all(ended);

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -125,12 +126,11 @@ fn poll_next(
                 timer.reset(header);
             }
         }
-        if stop.is_asked() && wire.read.is_empty() {
-            return Poll::Ready(None);
-        }
         match wire.poll_read(cx) {
             Poll::Ready(Ok(n)) if n > 0 => {}
             Poll::Ready(_) => return Poll::Ready(None),
+            // Only now: a request that has come already is answered.
+            Poll::Pending if stop.is_asked() && wire.read.is_empty() => return Poll::Ready(None),
             Poll::Pending => {
                 ready!(timer.poll_due(cx));
                 return Poll::Ready(None);
@@ -157,7 +157,8 @@ async fn exchange(worker: &Rc<Worker>, wire: &Shared, next: Next, stop: &Stop) -
     let to_the_end = reply.form(&manner) == Form::ToTheEnd;
     // A body that is not over when its answer begins may never be read to its end.
     let unread = wire.borrow().body != Decoder::Over;
-    let close = !next.keep || to_the_end || unread || stop.is_asked();
+    let leaves = stop.is_asked() || worker.shared.stopping.load(Ordering::Relaxed);
+    let close = !next.keep || to_the_end || unread || leaves;
     match write(worker, wire, reply, &Manner { close, ..manner }).await {
         After::Keep if unread => After::Linger,
         After::Keep if close => After::Close,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -118,6 +119,11 @@ pub(crate) fn run(
             () = accept(&worker, &listener, stop) => {}
             () = stop.asked() => {}
         }
+        // Those that the kernel has taken for us would be reset with the listener.
+        for _ in 0..BACKLOG {
+            let Some(Ok((stream, _))) = listener.accept().now_or_never() else { break };
+            take(&worker, stream, stop);
+        }
         drop(listener);
         // Connections of this thread end by themselves; the last one to do so lets go of the worker.
         let ended = async {
@@ -153,18 +159,23 @@ async fn accept(worker: &Rc<Worker>, listener: &TcpListener, stop: &Arc<Stop>) {
                 continue;
             }
         };
-        let shared = &worker.shared;
-        if shared.connections.fetch_add(1, Ordering::Relaxed) >= shared.config.sizes.connections_max {
-            shared.connections.fetch_sub(1, Ordering::Relaxed);
-            shared.connections_refused.fetch_add(1, Ordering::Relaxed);
-            let _ = stream.try_write(
+        take(worker, stream, stop);
+    }
+}
+
+/// Serves a connection, if there is room for one more.
+fn take(worker: &Rc<Worker>, stream: TcpStream, stop: &Arc<Stop>) {
+    let shared = &worker.shared;
+    if shared.connections.fetch_add(1, Ordering::Relaxed) >= shared.config.sizes.connections_max {
+        shared.connections.fetch_sub(1, Ordering::Relaxed);
+        shared.connections_refused.fetch_add(1, Ordering::Relaxed);
+        let _ = stream.try_write(
                 b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
             );
-            continue;
-        }
-        let _ = stream.set_nodelay(true);
-        tokio::task::spawn_local(connection(worker.clone(), stream, stop.clone()));
+        return;
     }
+    let _ = stream.set_nodelay(true);
+    tokio::task::spawn_local(connection(worker.clone(), stream, stop.clone()));
 }
 
 async fn connection(worker: Rc<Worker>, stream: TcpStream, stop: Arc<Stop>) {

@@ -23,7 +23,7 @@ pub(crate) struct Shared {
     pub(crate) budget: Arc<Budget>,
     pub(crate) connections: AtomicUsize,
     pub(crate) connections_refused: AtomicU64,
-    /// It is stopping: no request is taken any more.
+    /// It is stopping, or will soon: it is not ready, and answers are the last of their connections.
     pub(crate) stopping: AtomicBool,
     /// Answers to requests that never came to a target, by status.
     rejected: Mutex<BTreeMap<u16, u64>>,

@@ -30,6 +30,8 @@ pub enum Kind {
     Lease,
     /// One ConfigMap that somebody refers to.
     ConfigMap,
+    /// A token of a ServiceAccount that somebody refers to.
+    Token,
     /// Something with replicas: a Deployment, a StatefulSet, or whatever else has `/scale`.
     Workload(Gvk),
 }
@@ -88,6 +90,7 @@ impl Kind {
             Kind::Lease => ("coordination.k8s.io/v1", "Lease"),
             Kind::Secret => ("v1", "Secret"),
             Kind::ConfigMap => ("v1", "ConfigMap"),
+            Kind::Token => ("authentication.k8s.io/v1", "TokenRequest"),
             Kind::Workload(gvk) => return gvk.clone(),
         };
         Gvk::of(Some(api_version), Some(kind))

@@ -99,7 +99,7 @@ fn autoscaler(index: &Index, key: &Key, workload: &Id) -> Option<Other> {
     let all = index.autoscalers_of(workload);
     let mut all = all.filter(|hpa| same(scaled(hpa), workload) && hpa.id != key.id());
     // One whose rules are run here is a target of ours, and stands in line with the others by its age.
-    let others = |hpa: &&std::sync::Arc<Object>| {
+    let others = |hpa: &std::sync::Arc<Object>| {
         hpa.annotation(HPA_DISOWNED) != Some("false") && !(index.ours(hpa) && adopt::stopped(hpa))
     };
     let found = all.find(others)?;
@@ -128,7 +128,7 @@ fn elder(index: &Index, key: &Key, object: &Object, workload: &Id) -> Option<Oth
     let users = index.users(workload).into_iter().filter(|user| user != key && user.asks != Asks::ScaledJob);
     let others = users.filter_map(|user| {
         let other = index.object(&user.id())?;
-        Some(age(other, &user))
+        Some(age(&other, &user))
     });
     others.filter(|theirs| *theirs < mine).min().map(|(_, key)| Other::Elder { key })
 }
@@ -198,7 +198,7 @@ mod tests {
         objects.into_iter().for_each(|object| drop(index.apply(Change::Applied(Box::new(object)))));
         keys.iter().for_each(|key| drop(read(&mut index, key, "")));
         let object = index.object(&key(name).id()).unwrap();
-        other(&index, &key(name), object, time("2026-01-01T00:10:00Z").unwrap(), lease)
+        other(&index, &key(name), &object, time("2026-01-01T00:10:00Z").unwrap(), lease)
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Print a man page, or write all of them.
+    Man(crate::commands::man::ManArgs),
 }
 
 /// Reads Deployments and ScaledObjects, runs their replicas as processes of this machine, and serves all

@@ -15,9 +15,10 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::decision::{Because, Rule, Trace};
+use super::decision::{Because, Conditions, Rule, Status, Trace};
 use super::observe::{Fleet, Job, Phase};
-use super::spec::{Combine, Jobs, Strategy};
+use super::signals::{Amount, Resolved};
+use super::spec::{Combine, Goal, Jobs, Metric, Spec, Strategy};
 use crate::units::ceil_replicas;
 
 /// One trigger's backlog.
@@ -165,6 +166,45 @@ impl Combine {
             Combine::Sum => "sum",
         }
     }
+}
+
+/// Jobs to create now, whether there is work, and what is to be said of both.
+pub(crate) fn decide(
+    spec: &Spec,
+    how: &Jobs,
+    resolved: &Resolved,
+    fleet: Fleet,
+    trace: &mut Trace,
+    conditions: &mut Conditions,
+) -> (u32, bool) {
+    // A trigger that cannot be read is left out, as upstream: the others' backlog is real.
+    let queues: Vec<Queue> = spec
+        .signals
+        .iter()
+        .zip(&resolved.amounts)
+        .filter_map(|(signal, amount)| match (amount, &signal.metric) {
+            (
+                Amount::Read { published, active, .. },
+                Metric::External(Goal::AverageValue(target) | Goal::Value(target)),
+            ) => Some(Queue { active: *active, length: published.as_f64(), per_job: target.as_f64() }),
+            _ => None,
+        })
+        .collect();
+    let (created, active) = create(how, (spec.min, spec.max), &queues, fleet, trace);
+    conditions.active = Some(match active {
+        true => (Status::True, "ScalerActive"),
+        false => (Status::False, "ScalerNotActive"),
+    });
+    conditions.paused = Some(match how.paused {
+        true => (Status::True, "ScaledJobPaused"),
+        false => (Status::False, "ScaledJobUnpaused"),
+    });
+    conditions.ready = Some(match (resolved.failed && !how.paused, active) {
+        (false, _) => (Status::True, "ScaledJobReady"),
+        (true, true) => (Status::Unknown, "PartialTriggerError"),
+        (true, false) => (Status::False, "TriggerError"),
+    });
+    (created, active)
 }
 
 /// Jobs to create now. `fleet.spec` is what runs, `fleet.starting` what is pending of it.

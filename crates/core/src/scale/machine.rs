@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::decision::{Because, Conditions, Decision, Rule, Status, Trace};
 use super::hpa::{self, Memory, Pass, Tolerance};
-use super::jobs::{self, Queue};
+use super::jobs;
 use super::keda::{self, Facts, Verdict};
 use super::observe::{Fleet, Job, Phase, Pod, Reading, Room};
 use super::propose::Proposer;
-use super::signals::{self, Amount, Resolved, SignalState};
+use super::signals::{self, Resolved, SignalState};
 use super::slo;
-use super::spec::{Behavior, Goal, Keda, Kind, Life, Metric, Spec};
+use super::spec::{Behavior, Keda, Kind, Life, Metric, Spec};
 use crate::formula::{Compiler, Formula};
 use crate::slo::{Load, Plan, Planner};
 use crate::time::{Span, Time};
@@ -115,16 +115,16 @@ pub struct State {
     fleet_at: Option<Time>,
     /// Whether it was observed since the last tick: only then is a second count at one instant merged.
     fleet_fresh: bool,
-    pods: Option<Vec<Pod>>,
+    pub(super) pods: Option<Vec<Pod>>,
     /// When they were observed: a later count of replicas knows better how many are ready.
-    pods_at: Option<Time>,
+    pub(super) pods_at: Option<Time>,
     /// What the object's status told.
     life: Life,
     /// When a tick last found the target active.
     last_active: Option<Time>,
     first_seen: Option<Time>,
-    signals: Vec<SignalState>,
-    memory: Memory,
+    pub(super) signals: Vec<SignalState>,
+    pub(super) memory: Memory,
     undo: Option<Undo>,
     /// Requests alone brought it from zero, and no replica has been ready since.
     woken: bool,
@@ -385,7 +385,7 @@ impl Scaler {
         let mut trace = Trace::new();
         let mut conditions = Conditions::default();
         if let Kind::ScaledJob(_) = self.spec.kind {
-            let created = self.decide_jobs(now, fleet, &mut trace);
+            let created = self.decide_jobs(now, fleet, &mut trace, &mut conditions);
             let replicas = fleet.spec.saturating_add(created);
             out.push(Action::Decided(trace.finish(&self.spec.target, replicas, conditions)));
             if created > 0 {
@@ -446,24 +446,17 @@ impl Scaler {
         }
     }
 
-    fn decide_jobs(&mut self, now: Time, fleet: Fleet, trace: &mut Trace) -> u32 {
+    fn decide_jobs(
+        &mut self,
+        now: Time,
+        fleet: Fleet,
+        trace: &mut Trace,
+        conditions: &mut Conditions,
+    ) -> u32 {
         let Scaler { spec, state, .. } = self;
         let Kind::ScaledJob(how) = &spec.kind else { return 0 };
         let resolved = signals::resolve(spec, None, &mut state.signals, None, fleet, now, trace);
-        // A trigger that cannot be read is left out, as upstream: the others' backlog is real.
-        let queues: Vec<Queue> = spec
-            .signals
-            .iter()
-            .zip(&resolved.amounts)
-            .filter_map(|(signal, amount)| match (amount, &signal.metric) {
-                (
-                    Amount::Read { published, active, .. },
-                    Metric::External(Goal::AverageValue(target) | Goal::Value(target)),
-                ) => Some(Queue { active: *active, length: published.as_f64(), per_job: target.as_f64() }),
-                _ => None,
-            })
-            .collect();
-        let (created, active) = jobs::create(how, (spec.min, spec.max), &queues, fleet, trace);
+        let (created, active) = jobs::decide(spec, how, &resolved, fleet, trace, conditions);
         if active {
             state.last_active = Some(now);
         }

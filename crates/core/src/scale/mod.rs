@@ -17,6 +17,7 @@
 //! - [`hpa`]: the horizontal pod autoscaler's part, from one replica up;
 //! - `slo`: policy `slo` between activation and the autoscaler's part;
 //! - [`jobs`]: how many jobs a ScaledJob creates;
+//! - `resume`: what one driver leaves for the next;
 //! - [`victims`]: which replicas go first;
 //! - [`decision`]: a decision as data.
 
@@ -27,6 +28,7 @@ pub mod keda;
 mod machine;
 pub mod observe;
 mod propose;
+mod resume;
 pub mod signals;
 mod slo;
 pub mod spec;

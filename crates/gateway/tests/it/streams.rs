@@ -133,3 +133,25 @@ async fn a_stop_lets_streams_end_and_takes_no_new_connection() {
     assert!(client.answer_rest().await.ends_with("[DONE]\n\n"));
     stopped.await.unwrap();
 }
+
+#[tokio::test]
+async fn while_it_winds_down_it_is_not_ready_and_answers_each_connection_once_more() {
+    let engine = Engine::start(Mode::Answer { chunks: 1 }).await;
+    engine.gate.add_permits(100);
+    let setup = Setup::before(&[&engine]).await;
+    let mut known = Client::connect(setup.addr()).await;
+    known.chat(false).await;
+    assert_ne!(known.answer().await.head.header("connection"), Some("close"));
+    setup.gateway.wind_down();
+    let mut fresh = Client::connect(setup.addr()).await;
+    fresh.send("GET /readyz HTTP/1.1\r\nhost: g\r\n\r\n").await;
+    assert_eq!(fresh.answer().await.status(), 503);
+    // A new connection and one that was there: both are answered, and told to connect anew.
+    let mut fresh = Client::connect(setup.addr()).await;
+    for client in [&mut known, &mut fresh] {
+        client.chat(false).await;
+        let answer = client.answer().await;
+        assert_eq!((answer.status(), answer.head.header("connection")), (200, Some("close")));
+        assert!(client.closed().await);
+    }
+}

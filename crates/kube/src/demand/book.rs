@@ -21,6 +21,14 @@ pub const SILENT_AFTER: Span = Span::from_secs(5);
 /// without a word has been given up by its clients, whose own time-outs are 10 minutes at most.
 pub const FORGOTTEN_AFTER: Span = Span::from_secs(15 * 60);
 
+/// For so long after a beginning a gateway may take to say its first word: they connect within five seconds, and look
+/// names up again every five.
+pub const FIRST_WORD: Span = Span::from_secs(20);
+
+/// Two gateways of one pod are one that was restarted in place, if the older has said nothing for so long: two that are
+/// both at work speak each second.
+const SUCCEEDED_AFTER: Span = Span::from_secs(2);
+
 /// Gateways at the most. At 10,000 requests a second each, nobody has more; what a further one says is not
 /// taken.
 pub const GATEWAYS_MAX: usize = 64;
@@ -28,11 +36,11 @@ pub const GATEWAYS_MAX: usize = 64;
 /// What is known of the demand for one target.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Known {
-    /// No gateway routes it.
+    /// No gateway routes it, nor should one.
     Nobody,
     /// Every gateway that routes it has spoken lately.
     Fresh(Demand),
-    /// One of them is silent, for so long; what it said last is in the sum.
+    /// One of them is silent or missing, for so long; what it said last is in the sum.
     Stale(Demand, Span),
 }
 
@@ -82,6 +90,27 @@ pub struct Book {
     gateways: BTreeMap<Arc<str>, Gateway>,
     /// By target, which gateways route it.
     routed: BTreeMap<Key, BTreeSet<Arc<str>>>,
+    expected: Option<Expected>,
+    /// Grows with each change of who is known and what they route.
+    version: u64,
+}
+
+/// Who is known, and what is routed: what an operator that comes after is to expect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roll {
+    /// Gateways, and their pods where these are known.
+    pub gateways: Vec<(Arc<str>, Option<Id>)>,
+    /// What some of them route.
+    pub targets: BTreeSet<Key>,
+}
+
+/// What the operator before knew, until it shows here.
+#[derive(Debug)]
+struct Expected {
+    since: Time,
+    /// How many gateways there were: new ones may have come in their place.
+    gateways: usize,
+    targets: BTreeSet<Key>,
 }
 
 /// What a report has changed.
@@ -100,13 +129,17 @@ impl Book {
         if !self.gateways.contains_key(&gateway) && self.gateways.len() >= GATEWAYS_MAX {
             return Turned::default();
         }
-        let touched: BTreeSet<Key> = match self.gateways.get(&gateway) {
+        let succeeded = if whole { self.succeeded(&gateway, pod.as_ref(), now) } else { Vec::new() };
+        let mut touched: BTreeSet<Key> = match self.gateways.get(&gateway) {
             Some(known) if whole || leaves => known.targets.keys().chain(targets.keys()).cloned().collect(),
             _ => targets.keys().cloned().collect(),
         };
+        let theirs = succeeded.iter().filter_map(|name| self.gateways.get(name));
+        touched.extend(theirs.flat_map(|gateway| gateway.targets.keys().cloned()));
         let before: Vec<(Key, bool)> =
             touched.into_iter().map(|key| (key.clone(), self.anything(&key))).collect();
         let begun = targets.keys().filter(|key| !self.routed.contains_key(*key)).cloned().collect();
+        succeeded.iter().for_each(|name| self.forget(name));
         if leaves {
             self.forget(&gateway);
         } else {
@@ -116,24 +149,91 @@ impl Book {
         Turned { edges: edges.collect(), begun }
     }
 
+    /// Gateways that were in the same pod before this one: a container that is restarted in place comes back under
+    /// another name, and what it had in flight is over.
+    fn succeeded(&self, name: &Arc<str>, pod: Option<&Id>, now: Time) -> Vec<Arc<str>> {
+        let Some(pod) = pod else { return Vec::new() };
+        let same = self.gateways.iter().filter(|(other, gateway)| {
+            *other != name && gateway.pod.as_ref() == Some(pod) && now.since(gateway.heard) > SUCCEEDED_AFTER
+        });
+        same.map(|(other, _)| Arc::clone(other)).collect()
+    }
+
+    /// Expects whom the operator before knew. Those that have not spoken here yet are silent from the beginning: what
+    /// one of them has in flight is not known, and the share of the others is not all there is.
+    pub fn expect(&mut self, roll: Roll, now: Time) {
+        let Roll { gateways, targets } = roll;
+        if gateways.is_empty() && targets.is_empty() {
+            return;
+        }
+        let count = gateways.len();
+        for (name, pod) in gateways {
+            let known = self.gateways.contains_key(&name) || self.gateways.len() >= GATEWAYS_MAX;
+            let here = |gateway: &Gateway| pod.is_some() && gateway.pod == pod;
+            if known || self.gateways.values().any(here) {
+                continue;
+            }
+            let heard = now - SILENT_AFTER - Span::from_secs(1);
+            for key in &targets {
+                self.routed.entry(key.clone()).or_default().insert(Arc::clone(&name));
+            }
+            // Which of them were its own is not kept: its first report says.
+            let targets = targets.iter().map(|key| (key.clone(), Told::default())).collect();
+            self.gateways.insert(name, Gateway { heard, pod, targets });
+        }
+        self.expected = Some(Expected { since: now, gateways: count, targets });
+        self.version += 1;
+    }
+
+    /// Who is known and what they route, for who comes after; with a number that grows when it changes.
+    #[must_use]
+    pub fn roll(&self) -> Roll {
+        let gateways =
+            self.gateways.iter().map(|(name, gateway)| (Arc::clone(name), gateway.pod.clone())).collect();
+        let expected = self.expected.iter().flat_map(|expected| &expected.targets);
+        Roll { gateways, targets: self.routed.keys().chain(expected).cloned().collect() }
+    }
+
+    /// Grows with each change of [`Book::roll`].
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// For how long a gateway has been missing that should route a target: where nobody routes it yet, and shortly
+    /// after a beginning also where fewer do than there were.
+    fn missing(&self, key: &Key, now: Time) -> Option<Span> {
+        let expected = self.expected.as_ref().filter(|expected| expected.targets.contains(key))?;
+        let over = now.since(expected.since);
+        let routing = self.routed.get(key).map_or(0, BTreeSet::len);
+        let patience = if routing == 0 { FORGOTTEN_AFTER } else { FIRST_WORD };
+        (routing < expected.gateways && over <= patience).then_some(over)
+    }
+
     fn put(&mut self, name: Arc<str>, pod: Option<Id>, whole: bool, targets: BTreeMap<Key, Told>, now: Time) {
+        self.version += u64::from(!self.gateways.contains_key(&name));
         let gateway = self.gateways.entry(Arc::clone(&name)).or_insert_with(|| Gateway {
             heard: now,
             pod: None,
             targets: BTreeMap::new(),
         });
         gateway.heard = now;
-        gateway.pod = pod.or(gateway.pod.take());
+        if pod.is_some() && gateway.pod != pod {
+            gateway.pod = pod;
+            self.version += 1;
+        }
         if whole {
             let gone: Vec<Key> =
                 gateway.targets.keys().filter(|key| !targets.contains_key(key)).cloned().collect();
             for key in gone {
+                self.version += 1;
                 gateway.targets.remove(&key);
                 unroute(&mut self.routed, &key, &name);
             }
         }
         for (key, mut told) in targets {
-            self.routed.entry(key.clone()).or_default().insert(Arc::clone(&name));
+            let new = self.routed.entry(key.clone()).or_default().insert(Arc::clone(&name));
+            self.version += u64::from(new);
             let known = gateway.targets.entry(key).or_default();
             if !whole {
                 // A part says nothing of pods: those of the last whole report stay.
@@ -145,6 +245,10 @@ impl Book {
 
     /// Forgets gateways that are no more: `is_gone` knows of their pods, time of the others. Says which.
     pub fn sweep(&mut self, now: Time, is_gone: impl Fn(&Id) -> bool) -> Vec<Arc<str>> {
+        if self.expected.as_ref().is_some_and(|expected| now.since(expected.since) > FORGOTTEN_AFTER) {
+            self.expected = None;
+            self.version += 1;
+        }
         let over = |gateway: &Gateway| {
             let silent = now.since(gateway.heard);
             let gone = gateway.pod.as_ref().is_some_and(&is_gone);
@@ -157,6 +261,7 @@ impl Book {
     }
 
     fn forget(&mut self, name: &Arc<str>) {
+        self.version += 1;
         for key in self.gateways.remove(name).map(|gateway| gateway.targets).unwrap_or_default().keys() {
             unroute(&mut self.routed, key, name);
         }
@@ -169,10 +274,10 @@ impl Book {
         (self.gateways.len(), silent.count())
     }
 
-    /// Whether some gateway routes a target.
+    /// Whether some gateway routes a target, or is expected to.
     #[must_use]
-    pub fn routes(&self, key: &Key) -> bool {
-        self.routed.contains_key(key)
+    pub fn routes(&self, key: &Key, now: Time) -> bool {
+        self.routed.contains_key(key) || self.missing(key, now).is_some()
     }
 
     fn of<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = (&'a Gateway, &'a Told)> {
@@ -187,16 +292,17 @@ impl Book {
         self.of(key).any(|(_, told)| told.waiting > 0 || told.in_flight > 0)
     }
 
-    /// For how long the most silent of a target's gateways has been silent; none while all speak.
+    /// For how long the most silent of a target's gateways has been silent, or one has been missing; none while all
+    /// speak.
     fn silence(&self, key: &Key, now: Time) -> Option<Span> {
         let ages = self.of(key).map(|(gateway, _)| now.since(gateway.heard));
-        ages.max().filter(|age| *age > SILENT_AFTER)
+        ages.max().filter(|age| *age > SILENT_AFTER).max(self.missing(key, now))
     }
 
     /// What is asked of a target, by all gateways together.
     #[must_use]
     pub fn demand(&self, key: &Key, now: Time) -> Known {
-        if !self.routes(key) {
+        if !self.routes(key, now) {
             return Known::Nobody;
         }
         let mut sum = Demand::default();
@@ -233,7 +339,7 @@ impl Book {
     /// What is in flight at each pod of a target.
     #[must_use]
     pub fn live(&self, key: &Key, now: Time) -> LivePods {
-        let fresh = self.routes(key) && self.silence(key, now).is_none();
+        let fresh = self.routes(key, now) && self.silence(key, now).is_none();
         let mut live = LivePods { fresh, pods: BTreeMap::new() };
         for (_, told) in self.of(key) {
             for (pod, load) in &told.pods {

@@ -8,7 +8,8 @@
 //!
 //! A gateway tells every operator it can reach, also a standby: who takes over knows the demand already.
 //! What a silent gateway said last is counted for [`SILENT_AFTER`], then it is stale, and never zero: until
-//! its pod is known to be gone, or for [`FORGOTTEN_AFTER`] where nobody knows its pod.
+//! its pod is known to be gone, or for [`FORGOTTEN_AFTER`] where nobody knows its pod. Who there was is remembered
+//! ([`Roll`]), so an operator that begins anew does not take the first gateway's share for all there is.
 //!
 //! - [`report`]: a report, checked; [`book`]: all of them, summed;
 //! - [`listen`], [`server`]: where gateways connect, [`account`]: whose tokens are taken;
@@ -29,5 +30,5 @@ pub mod server;
 #[cfg(test)]
 mod tests;
 
-pub use book::{Book, FORGOTTEN_AFTER, Known, Live, LivePods, SILENT_AFTER};
+pub use book::{Book, FIRST_WORD, FORGOTTEN_AFTER, Known, Live, LivePods, Roll, SILENT_AFTER};
 pub use report::Report;

@@ -135,6 +135,86 @@ fn there_is_room_for_so_many_gateways_and_no_more() {
     assert_eq!(demand(&book, 0), value(book::GATEWAYS_MAX as f64));
 }
 
+#[test]
+fn a_gateway_restarted_in_its_pod_replaces_the_one_before_and_two_at_work_do_not() {
+    let mut book = Book::default();
+    let of_pod = |name: &str, waiting| Report {
+        pod: Some(Id::new(Kind::Pod, "tidegate", "gateway-0")),
+        ..report(name, true, Some(told(waiting, 0)))
+    };
+    book.take(of_pod("gateway-0_1", 7), at(0));
+    // It may be another container of the pod: both speak.
+    book.take(of_pod("gateway-0_2", 0), at(1));
+    assert_eq!(demand(&book, 1), value(7.0));
+    let turned = book.take(of_pod("gateway-0_2", 0), at(3));
+    assert_eq!(demand(&book, 3), value(0.0), "the requests it had have ended with it");
+    assert!(turned.edges.contains(&key()));
+    assert_eq!(book.gateways(at(100)), (1, 1));
+}
+
+/// What an operator knows that has heard of these gateways.
+fn roll(gateways: &[&str]) -> Roll {
+    let mut book = Book::default();
+    for name in gateways {
+        book.take(report(name, true, Some(told(1, 0))), at(0));
+    }
+    book.roll()
+}
+
+fn is_stale(book: &Book, now: i64) -> bool {
+    matches!(book.demand(&key(), at(now)), Known::Stale(..))
+}
+
+#[test]
+fn whom_the_operator_before_knew_is_silent_until_it_speaks() {
+    let mut book = Book::default();
+    book.expect(roll(&["a", "b"]), at(1000));
+    assert!(is_stale(&book, 1000), "nobody has spoken, so nothing is known");
+    book.take(report("a", true, Some(told(0, 0))), at(1001));
+    assert!(is_stale(&book, 1001) && book.flows(&key(), at(1001)).is_none());
+    book.take(report("b", true, Some(told(2, 0))), at(1002));
+    assert_eq!(demand(&book, 1002), value(2.0));
+}
+
+#[test]
+fn a_gateway_that_is_expected_and_whose_pod_is_gone_is_not_waited_for_but_its_successor_is() {
+    let mut book = Book::default();
+    book.expect(roll(&["a", "b"]), at(1000));
+    assert_eq!(book.sweep(at(1000), |_| true).len(), 2, "both were replaced while no operator was there");
+    assert!(book.routes(&key(), at(1300)) && is_stale(&book, 1300), "nobody has said that nobody asks");
+    book.take(report("c", true, Some(told(0, 0))), at(1301));
+    assert_eq!(demand(&book, 1301), value(0.0), "after so long one is all there are");
+    let mut book = Book::default();
+    book.expect(roll(&["a", "b"]), at(1000));
+    book.sweep(at(1000), |_| true);
+    book.take(report("c", true, Some(told(0, 0))), at(1001));
+    assert!(is_stale(&book, 1001), "the second one may be about to connect");
+    book.take(report("d", true, Some(told(0, 0))), at(1002));
+    assert_eq!(demand(&book, 1002), value(0.0));
+}
+
+#[test]
+fn what_is_expected_in_vain_is_forgotten_and_who_knows_it_is_told() {
+    let mut book = Book::default();
+    book.expect(roll(&["a"]), at(1000));
+    let version = book.version();
+    assert_eq!(book.sweep(at(1901), |_| false).len(), 1);
+    assert_eq!((book.demand(&key(), at(1901)), book.roll()), (Known::Nobody, Roll::default()));
+    assert!(book.version() > version);
+}
+
+#[test]
+fn what_a_gateway_says_each_second_changes_nothing_that_is_remembered() {
+    let mut book = Book::default();
+    book.take(report("a", true, Some(told(0, 0))), at(0));
+    let version = book.version();
+    book.take(report("a", true, Some(told(5, 1))), at(1));
+    book.take(report("a", false, Some(told(0, 0))), at(2));
+    assert_eq!(book.version(), version);
+    book.take(report("a", true, None), at(3));
+    assert!(book.version() > version);
+}
+
 proptest! {
     #[test]
     fn no_bytes_break_a_report(bytes in prop::collection::vec(any::<u8>(), 0..400)) {

@@ -9,13 +9,14 @@ use tidegate_signals::Context;
 use tokio::time::Instant;
 
 use super::end::finalizers;
-use super::entry::ECHO;
+use super::entry::{Advice, ECHO};
+use super::tell::listen;
 use super::{Entry, Error, Mind, Operator, Weight, own};
 use crate::adopt::CLAIM;
 use crate::index::target::{Asks, Key};
 use crate::object::Object;
 use crate::status::notes;
-use crate::write::{self, Note, Patch, Scale, Sent, Write};
+use crate::write::{self, How, Patch, Scale, Sent, Write};
 
 /// KEDA's finalizer: with the same one either operator can let an object go.
 pub(crate) const FINALIZER: &str = "finalizer.keda.sh";
@@ -61,6 +62,7 @@ impl Operator {
                 self.ask(&key)?;
             }
             self.patience = Some(Instant::now() + super::GRACE);
+            self.tell_users();
             self.remember(false);
         }
         self.show();
@@ -147,6 +149,7 @@ impl Operator {
                 continue;
             }
             let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+            entry.tally(&signal, &reading);
             match entry.readings.get_mut(&signal) {
                 Some(known) => known.clone_from(&reading),
                 None => drop(entry.readings.insert(Arc::clone(&signal), reading.clone())),
@@ -200,14 +203,25 @@ impl Operator {
             Some(false) if std::mem::take(&mut entry.was_active) => entry.ended = entry.active,
             _ => {}
         }
+        listen(entry, &decision, now);
+        if decision.replicas == from {
+            entry.advice = None;
+        }
         let stays = entry.leave.is_some() && decision.replicas >= from;
-        let turned = notes::turned(key.asks, entry.latest.as_deref(), &decision);
+        let turned = match &entry.latest {
+            Some(before) => notes::turned(key.asks, Some(before), &decision),
+            None => {
+                let object = self.index.object(&key.id());
+                let before = object.map(|object| notes::standing(&object, &decision));
+                notes::turned(key.asks, before.as_ref(), &decision)
+            }
+        };
         entry.latest = Some(decision);
         if stays {
             self.stay(key);
         }
         for said in turned {
-            self.note(key, said);
+            self.note_at_times(key, said);
         }
         self.tell(key);
         self.consider(key);
@@ -223,20 +237,20 @@ impl Operator {
             return self.not_done(key);
         }
         if self.connection.read_only {
-            let advice = (from, to, why);
-            if entry.advice.as_ref().map(|(from, to, _)| (*from, *to)) != Some((from, to)) {
-                let writer = crate::owner::last_writer(workload).unwrap_or("nobody known");
-                let text = format!(
-                    "{key}: would scale from {from} to {to}; {} (the count there was written by {writer})",
-                    advice.2
-                );
-                entry.advice = Some(advice);
+            let writer = crate::owner::last_writer(workload).map(Arc::from);
+            let advice = Advice { from, to, why, writer };
+            if entry.advice.as_ref().map(|known| (known.from, known.to)) != Some((from, to)) {
+                let text = format!("{key}: {advice}");
                 self.remark(Weight::Info, &text);
+            }
+            if let Some(entry) = self.entries.get_mut(key) {
+                entry.advice = Some(advice);
             }
             return self.not_done(key);
         }
-        if to < from && !self.may_shrink(key, &id, (from, to)) {
-            // It is asked for again with the next tick, for as long as it is wanted.
+        // Where nothing may be written another may lead already, and drain others. It is asked for again with the next
+        // tick, for as long as it is wanted.
+        if to < from && !(self.gate.open() && self.may_shrink(key, &id, (from, to))) {
             return self.not_done(key);
         }
         let Some(workload) = self.index.workload(&id) else { return self.not_done(key) };
@@ -263,10 +277,15 @@ impl Operator {
     pub(super) fn landed(
         &mut self,
         write: Write,
-        failures: u32,
+        (term, failures): (u64, u32),
         outcome: Result<Sent, write::Error>,
     ) -> Result<(), Error> {
         let now = self.clock.now();
+        if self.mind != Mind::Decides || term != self.term {
+            // Decided before another led: whoever decides now decides anew.
+            self.queue.landed(&write);
+            return Ok(());
+        }
         match outcome {
             Err(error) if error.retry() => {
                 if failures == 0 {
@@ -288,12 +307,18 @@ impl Operator {
                 // With the next tick it is made of what is there then.
                 if let Some(key) = Key::of(&patch.id) {
                     if let Some(entry) = self.entries.get_mut(&key) {
-                        (entry.status, entry.told) = (None, 0);
+                        (entry.status, entry.told, entry.claiming) = (None, 0, None);
                         if let Some(adoption) = &mut entry.adoption {
                             adoption.failed();
                         }
                     }
                     self.again.insert(key);
+                }
+                self.users_untold(&patch.id);
+                if let (write::Error::Refused(why), Some(key)) = (&error, Key::of(&patch.id))
+                    && let Some(said) = notes::not_updated(key.asks, why)
+                {
+                    self.note_at_times(&key, said);
                 }
                 if error != write::Error::Conflict {
                     let name = &patch.id.name;
@@ -322,7 +347,7 @@ impl Operator {
                 let trigger = entry.latest.as_deref().and_then(notes::trigger).map(str::to_owned);
                 let said = notes::scaled(workload, *from, *to, why, trigger.as_deref());
                 self.note(key, said);
-                let object = self.index.object(&key.id()).cloned();
+                let object = self.index.object(&key.id());
                 if let Some(object) = object.filter(|object| object.deleting()) {
                     self.release(&object);
                 }
@@ -346,8 +371,7 @@ impl Operator {
             Err(error) => {
                 self.note(key, notes::not_scaled(*from, *to, &error.to_string()));
                 self.remark(Weight::Warning, &format!("{key}: not scaled from {from} to {to}: {error}"));
-                if let Some(object) = self.index.object(&key.id()).filter(|object| object.deleting()).cloned()
-                {
+                if let Some(object) = self.index.object(&key.id()).filter(|object| object.deleting()) {
                     // What cannot be given back must not keep the object for ever.
                     self.release(&object);
                 }
@@ -357,17 +381,6 @@ impl Operator {
         }
     }
 
-    pub(super) fn note(&mut self, key: &Key, said: notes::Said) {
-        if self.connection.read_only {
-            return;
-        }
-        let now = self.clock.now();
-        let Some(object) = self.index.object(&key.id()) else { return };
-        let (about, uid) = (object.id.clone(), Arc::from(object.uid()));
-        let notes::Said { warning, reason, message } = said;
-        self.queue.push(Write::Note(Note { about, uid, warning, reason, message, at: now }), now);
-    }
-
     /// Puts our claim on an object that has none: KEDA's finalizer and label, and which shard we are.
     pub(super) fn claim(&mut self, key: &Key, object: &Object) {
         let refused = self.entries.get(key).is_some_and(|entry| entry.trouble.is_some() || entry.watched());
@@ -375,34 +388,42 @@ impl Operator {
             return;
         }
         let marked = object.annotation(CLAIM) == Some(self.index.claim());
-        let mut metadata = json!({
-            "resourceVersion": object.text("/metadata/resourceVersion"),
-            "annotations": {CLAIM: self.index.claim()},
-        });
-        let label = match key.asks {
-            Asks::ScaledJob => Some("scaledjob.keda.sh/name"),
-            Asks::ScaledObject => Some("scaledobject.keda.sh/name"),
-            // It has nothing that outlives it, so nothing holds it.
-            Asks::Autoscaler => None,
-        };
-        let mut claimed = marked;
-        if let Some(label) = label {
-            let mut finalizers = finalizers(object);
-            let labels = object.json.pointer("/metadata/labels");
-            let labelled = labels.and_then(|labels| labels.get(label)?.as_str()) == Some(&*key.name);
-            let held = finalizers.iter().any(|one| one == FINALIZER);
-            if !held {
-                finalizers.push(FINALIZER.to_owned());
-            }
-            claimed &= held && labelled;
-            // The list is written whole, so only over the one that was read.
-            (metadata["finalizers"], metadata["labels"]) = (json!(finalizers), json!({label: &*key.name}));
+        let mut metadata = json!({"annotations": {CLAIM: self.index.claim()}});
+        if !marked {
+            // Of two shards that would have it one is the first.
+            metadata["resourceVersion"] = json!(object.text("/metadata/resourceVersion"));
         }
-        if claimed {
+        let label = match key.asks {
+            Asks::ScaledJob => "scaledjob.keda.sh/name",
+            Asks::ScaledObject => "scaledobject.keda.sh/name",
+            Asks::Autoscaler => {
+                // It has nothing that outlives it, so nothing holds it.
+                if !marked {
+                    let json = json!({"metadata": metadata});
+                    let patch = Patch { id: object.id.clone(), subresource: None, how: How::Merge, json };
+                    self.queue.push(Write::Patch(patch), self.clock.now());
+                }
+                return;
+            }
+        };
+        let labelled = object.json.pointer("/metadata/labels").and_then(|labels| labels.get(label)?.as_str());
+        let claimed = finalizers(object).iter().any(|one| one == FINALIZER);
+        if marked && claimed && labelled == Some(&*key.name) {
             return;
         }
-        let now = self.clock.now();
+        let version = self.index.version(&object.id);
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.claiming = version;
+        }
+        // By its uid, so that an object that is gone meanwhile is not made anew.
+        metadata["uid"] = json!(object.uid());
+        metadata["finalizers"] = json!([FINALIZER]);
+        metadata["labels"] = json!({label: &*key.name});
         let json = json!({"metadata": metadata});
-        self.queue.push(Write::Patch(Patch { id: object.id.clone(), subresource: None, json }), now);
+        let patch = Patch { id: object.id.clone(), subresource: None, how: How::APPLY, json };
+        self.queue.push(Write::Patch(patch), self.clock.now());
+        if !claimed && let Some(said) = notes::begun(key.asks) {
+            self.note_at_times(key, said);
+        }
     }
 }

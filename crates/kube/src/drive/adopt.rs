@@ -9,8 +9,8 @@ use super::{Entry, Operator, Weight};
 use crate::adopt::{self, Step};
 use crate::index::target::{self, Key};
 use crate::object::Object;
-use crate::status::notes::{Said, sentence};
-use crate::write::{Patch, Write};
+use crate::status::notes::{self, Said, sentence};
+use crate::write::{How, Patch, Write};
 
 /// Between two Events that say what an object's adoption waits for: a load that moves would give one a second.
 const WAITS_PAUSE: Span = Span::from_secs(10);
@@ -73,9 +73,12 @@ impl Operator {
             Step::Take { .. } => {
                 // Of the object as it is now: what has moved since it was read is its status.
                 let object = self.index.object(&key.id());
-                let Some(json) = object.and_then(|object| adoption.step.patch(object)) else { return };
+                let Some(json) = object.and_then(|object| adoption.step.patch(&object)) else { return };
                 self.remark(Weight::Info, &format!("{key}: taken over"));
-                self.queue.push(Write::Patch(Patch { id: key.id(), subresource: None, json }), now);
+                self.queue.push(
+                    Write::Patch(Patch { id: key.id(), subresource: None, how: How::Merge, json }),
+                    now,
+                );
                 let message = "Tidegate decides and scales from here on".to_owned();
                 self.note(key, Said { warning: false, reason: "Adopted", message });
             }
@@ -133,8 +136,11 @@ impl Operator {
         }
         let now = self.clock.now();
         self.remark(Weight::Info, &format!("{key}: given back"));
-        let patch = Patch { id: key.id(), subresource: None, json: adopt::give(object) };
+        let patch = Patch { id: key.id(), subresource: None, how: How::Merge, json: adopt::give(object) };
         self.queue.push(Write::Patch(patch), now);
+        if let Some(said) = notes::ended(key.asks) {
+            self.note(key, said);
+        }
         let message = "Tidegate leaves it alone from here on".to_owned();
         self.note(key, Said { warning: false, reason: "Released", message });
     }

@@ -9,15 +9,11 @@ use tidegate_signals::{Source, Sources};
 
 use super::{Error, Mind, Operator, Weight};
 use crate::demand::listen::Inbox;
-use crate::demand::{Book, Known, Report, proto};
+use crate::demand::{Book, FIRST_WORD, Known, Report, Roll, proto};
 use crate::index::target::{Asks, Key};
 use crate::live::Pod;
-use crate::object::{Kind, Object, Scope};
-use crate::routes::said;
-
-/// For so long after a beginning a target that says a model waits for a gateway to say what is asked of it: they
-/// connect within five seconds, and look names up again every five.
-const FIRST_WORD: Span = Span::from_secs(20);
+use crate::object::{Id, Kind, Object, Scope};
+use crate::routes::said::Written;
 
 /// Gateways as the loop has them; none where no listener was asked for.
 #[derive(Debug, Default)]
@@ -76,8 +72,10 @@ impl Operator {
     pub(super) fn with_demand(&self, key: &Key, object: &Object, mut spec: Spec) -> Spec {
         let workload = self.entries.get(key).and_then(|entry| entry.workload.as_ref());
         let workload = workload.and_then(|id| self.index.workload(id));
-        let says = || workload.is_some_and(|workload| !said::models(Some(object), workload).is_empty());
-        let routed = key.asks == Asks::ScaledObject && (self.gateways.book.routes(key) || says());
+        let says =
+            || workload.is_some_and(|workload| !Written::of(Some(object), workload).models().is_empty());
+        let routed = self.gateways.book.routes(key, self.clock.now()) || says();
+        let routed = key.asks == Asks::ScaledObject && routed;
         if self.gateways.listens() && routed && !has_demand(&spec) {
             spec.signals.push(Signal::demand());
         }
@@ -146,15 +144,33 @@ impl Operator {
         self.act(key, actions)
     }
 
+    /// Whom the operator before knew is expected here.
+    pub(super) fn expect_gateways(&mut self, roll: Roll) {
+        if !self.gateways.listens() {
+            return;
+        }
+        let now = self.clock.now();
+        self.gateways.book.expect(roll, now);
+        let (_, silent) = self.gateways.book.gateways(now);
+        self.gateways.silent = silent;
+        if silent > 0 {
+            let text = format!(
+                "{silent} gateways are expected: what they route is not scaled to zero before they speak"
+            );
+            self.remark(Weight::Info, &text);
+        }
+    }
+
     /// Once a second: gateways that are gone are forgotten, and the others told what is new.
     pub(super) fn look_at_gateways(&mut self) {
         if !self.gateways.listens() {
             return;
         }
         let now = self.clock.now();
-        let pods = Scope { kind: Kind::Pod, namespace: None, name: None };
-        let (index, sees_all) = (&self.index, self.index.is_listed(&pods));
-        let gone = self.gateways.book.sweep(now, |pod| sees_all && !index.has_pod(pod));
+        let pods = |namespace| Scope { kind: Kind::Pod, namespace, name: None };
+        let (index, sees_all) = (&self.index, self.index.is_listed(&pods(None)));
+        let seen = |pod: &Id| sees_all || index.is_listed(&pods(Some(Arc::clone(&pod.namespace))));
+        let gone = self.gateways.book.sweep(now, |pod| seen(pod) && !index.full() && !index.has_pod(pod));
         for name in gone {
             self.remark(
                 Weight::Warning,
@@ -167,7 +183,9 @@ impl Operator {
             self.remark(Weight::Warning, text);
         }
         self.gateways.silent = silent;
-        let word = proto::Word { drains: self.drains(), outlooks: self.outlooks() };
+        // While the lease cannot be renewed another may lead already, and drain other pods than these.
+        let drains = if self.gate.open() { self.drains() } else { Vec::new() };
+        let word = proto::Word { drains, outlooks: self.outlooks() };
         if let Some(inbox) = &self.gateways.inbox {
             inbox.words.send_if_modified(|known| {
                 let changed = **known != word;
@@ -190,7 +208,7 @@ impl Operator {
         let now = self.clock.now();
         let starting = self.entries.values().filter(|entry| {
             entry.fleet.is_some_and(|fleet| fleet.starting > 0 || fleet.spec > fleet.status)
-                && self.gateways.book.routes(&entry.key)
+                && self.gateways.book.routes(&entry.key, now)
         });
         let outlook = |entry: &super::Entry| {
             let fleet = entry.fleet.unwrap_or_default();

@@ -10,7 +10,8 @@ use super::act::FINALIZER;
 use super::leaving::leaving;
 use crate::index::target::{self, Key};
 use crate::object::Object;
-use crate::write::{Patch, Scale, Write};
+use crate::status::notes;
+use crate::write::{How, Patch, Scale, Write};
 
 impl Operator {
     /// A target is decided no longer, whatever the reason: its pods are kept and asked for nothing, and nothing is
@@ -94,8 +95,17 @@ impl Operator {
         let json = json!({"metadata": {
             "resourceVersion": object.text("/metadata/resourceVersion"), "finalizers": left,
         }});
-        let now = self.clock.now();
-        self.queue.push(Write::Patch(Patch { id: object.id.clone(), subresource: None, json }), now);
+        // Not by apply: KEDA writes the same finalizer, and then it would stay.
+        let patch = Patch { id: object.id.clone(), subresource: None, how: How::Merge, json };
+        self.queue.push(Write::Patch(patch), self.clock.now());
+        let Some(key) = Key::of(&object.id) else { return };
+        // After a conflict it is let go once more, and is not told twice.
+        if self.entries.get_mut(&key).is_some_and(|entry| std::mem::replace(&mut entry.parted, true)) {
+            return;
+        }
+        for said in [notes::ended(key.asks), notes::deleted(key.asks)].into_iter().flatten() {
+            self.note(&key, said);
+        }
     }
 }
 

@@ -47,8 +47,8 @@ impl Operator {
     /// Tells a ScaledJob of its Jobs, and clears away those beyond its limits.
     pub(super) fn count_jobs(&mut self, key: &Key) -> Result<(), Error> {
         let now = self.clock.now();
-        let Some(scaled_job) = self.index.object(&key.id()).cloned() else { return Ok(()) };
-        let all: Vec<Arc<Object>> = self.index.jobs_of(key).cloned().collect();
+        let Some(scaled_job) = self.index.object(&key.id()) else { return Ok(()) };
+        let all: Vec<Arc<Object>> = self.index.jobs_of(key).collect();
         let known: Vec<&Object> = all.iter().map(|job| &**job).collect();
         self.clear(&scaled_job, &known);
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
@@ -84,7 +84,7 @@ impl Operator {
 
     pub(super) fn create_jobs(&mut self, key: &Key, count: u32) -> Result<(), Error> {
         let now = self.clock.now();
-        let Some(scaled_job) = self.index.object(&key.id()).cloned() else { return Ok(()) };
+        let Some(scaled_job) = self.index.object(&key.id()) else { return Ok(()) };
         if self.connection.read_only {
             return self.not_done(key);
         }

@@ -59,7 +59,7 @@ impl Operator {
         if self.mind != super::Mind::Decides {
             return Ok(());
         }
-        let kedas = |key: &Key| self.index.object(&key.id()).is_some_and(|object| owner::kedas(object));
+        let kedas = |key: &Key| self.index.object(&key.id()).is_some_and(|object| owner::kedas(&object));
         let keys: Vec<Key> = self.keys().into_iter().filter(kedas).collect();
         keys.iter().try_for_each(|key| self.read(key))
     }

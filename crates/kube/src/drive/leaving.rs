@@ -20,7 +20,7 @@ use crate::index::target::Key;
 use crate::live::Pod;
 use crate::object::{Gvk, Id, Kind};
 use crate::status::notes::Said;
-use crate::write::{Patch, Write};
+use crate::write::{How, Patch, Write};
 
 /// The cost of what is to go: below whatever anybody else has written, and known as ours.
 const COST: i32 = -1_000_000_000;
@@ -144,7 +144,7 @@ fn pod(id: &Id) -> Pod {
 
 /// How long a workload's pods are waited for: as long as they may take to end.
 fn patience(index: &Index, workload: &Id) -> Span {
-    let template = index.workload(workload).and_then(|workload| workload.template.clone());
+    let template = index.workload(workload).and_then(|workload| Some(workload.template.as_ref()?.open()));
     let seconds = template
         .and_then(|template| template.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64));
     Span::from_secs(seconds.unwrap_or(GRACE_S).clamp(0, DRAIN_MAX.as_micros() / 1_000_000))
@@ -179,9 +179,10 @@ impl Operator {
             .filter_map(|(id, _)| requests(id))
             .sum();
         // At zero there is nothing to choose. What somebody else has written stays: he chose before us.
+        let marked = |(id, facts): &(&Id, &Facts)| ((*id).clone(), Arc::clone(&facts.uid));
         let uncosted = |(_, facts): &&(&Id, &Facts)| facts.deletion_cost.is_none();
-        let costless: Vec<Id> = if chooser == Chooser::Cost && to > 0 {
-            staying.iter().filter(its).filter(uncosted).map(|(id, _)| (*id).clone()).collect()
+        let costless: Vec<(Id, Arc<str>)> = if chooser == Chooser::Cost && to > 0 {
+            staying.iter().filter(its).filter(uncosted).map(marked).collect()
         } else {
             Vec::new()
         };
@@ -211,8 +212,8 @@ impl Operator {
                 self.note(key, Said { warning: false, reason: "Draining", message: text });
             }
         }
-        for id in costless {
-            self.cost(id, json!(COST.to_string()));
+        for (id, uid) in costless {
+            self.cost(id, &uid, true);
         }
         ready
     }
@@ -263,9 +264,10 @@ impl Operator {
         let costed = self.index.pods_of(&workload).filter(|(id, facts)| {
             facts.deletion_cost == Some(COST) && !facts.deleting && !leaving.contains(&id.name)
         });
-        let costed: Vec<Id> = costed.map(|(id, _)| id.clone()).collect();
-        for id in costed {
-            self.cost(id, Value::Null);
+        let costed: Vec<(Id, Arc<str>)> =
+            costed.map(|(id, facts)| (id.clone(), Arc::clone(&facts.uid))).collect();
+        for (id, uid) in costed {
+            self.cost(id, &uid, false);
         }
         if let Some(message) = wrong {
             self.remark(Weight::Warning, &format!("{key}: {message}"));
@@ -283,32 +285,36 @@ impl Operator {
             Some(cost) => cost == COST,
             None => left.contains(&id.name),
         };
-        let costed: Vec<Id> = staying(&self.index, workload)
+        let costed: Vec<(Id, Arc<str>)> = staying(&self.index, workload)
             .iter()
             .filter(|pod| ours(pod))
-            .map(|(id, _)| (*id).clone())
+            .map(|(id, facts)| ((*id).clone(), Arc::clone(&facts.uid)))
             .collect();
-        for id in costed {
+        for (id, uid) in costed {
             // It takes the place of a cost that waits, and goes after one that is under way.
-            self.queue.push(Write::Patch(uncosted(id)), self.clock.now());
+            self.queue.push(Write::Patch(costing(id, &uid, false)), self.clock.now());
         }
     }
 
-    fn cost(&mut self, id: Id, cost: Value) {
+    /// Marks a pod as the first to go, or takes that back.
+    fn cost(&mut self, id: Id, uid: &str, first: bool) {
         if self.connection.read_only {
             return;
         }
-        let json = json!({"metadata": {"annotations": {DELETION_COST: cost}}});
-        let write = Write::Patch(Patch { id, subresource: None, json });
+        let write = Write::Patch(costing(id, uid, first));
         if !self.queue.holds(&write) {
             self.queue.push(write, self.clock.now());
         }
     }
 }
 
-fn uncosted(id: Id) -> Patch {
-    let json = json!({"metadata": {"annotations": {DELETION_COST: Value::Null}}});
-    Patch { id, subresource: None, json }
+fn costing(id: Id, uid: &str, first: bool) -> Patch {
+    let ours = json!({"annotations": {DELETION_COST: COST.to_string()}});
+    let mut metadata = if first { ours.clone() } else { json!({}) };
+    metadata["uid"] = json!(uid);
+    // An operator before us may have said it in another way.
+    let gone = if first { Value::Null } else { json!({"metadata": ours}) };
+    Patch { id, subresource: None, how: How::Apply { gone }, json: json!({"metadata": metadata}) }
 }
 
 /// The pods that go, before and after the count is written.

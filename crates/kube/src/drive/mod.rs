@@ -19,13 +19,16 @@ mod keda;
 mod leases;
 mod leaving;
 mod own;
+mod registered;
 mod room;
+mod say;
 mod scrapes;
 mod see;
 mod shards;
 mod sight;
 mod tell;
 mod trust;
+mod users;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,12 +59,13 @@ use crate::lease::elector::Standing;
 use crate::lease::{self, Which};
 use crate::live::Live;
 use crate::object::Scope;
-use crate::persist::{self, Remembered};
+use crate::persist::{self, Recalled};
 use crate::watch::{NEWS_MAX, News, Sight, Watches};
 use crate::write::{self, Gate, Hold, Permit, Queue, Write};
 pub(crate) use act::FINALIZER;
-pub use entry::{Entry, Started};
+pub use entry::{Advice, Entry, Started};
 pub use leaving::Leave;
+pub use registered::Registered;
 
 /// How often everything is decided, whatever happens in between.
 const TICK: Duration = Duration::from_secs(1);
@@ -71,6 +75,10 @@ const GRACE: Duration = tidegate_signals::asker::GRACE;
 
 /// News taken at once before anything else is looked at.
 const NEWS_AT_ONCE: usize = 512;
+
+/// Reports of gateways taken before something else has its turn: one of each gateway. Some 20 us each, they delay a
+/// reading by a millisecond.
+const REPORTS_AT_ONCE: usize = crate::demand::book::GATEWAYS_MAX;
 
 /// Readings of metrics adapters and outcomes on their way to the loop: each target has at most one reading
 /// under way, and no more than 16 writes are; who sends waits.
@@ -127,6 +135,8 @@ pub trait Audience: Send {
     fn decided(&mut self, at: Time, from: u32, decision: &Arc<Decision>);
     /// A remark.
     fn remark(&mut self, at: Time, weight: Weight, text: &str);
+    /// The loop has not begun for want of an API server; it asks for one each second.
+    fn waits(&mut self) {}
     /// Everything as it is, once a second.
     fn look(&mut self, view: &View<'_>);
 }
@@ -140,6 +150,8 @@ pub struct View<'a> {
     pub standing: Standing,
     /// Whether nothing is written.
     pub advise: bool,
+    /// Whether everything that is always watched was listed once.
+    pub synced: bool,
     /// Whether we decide.
     pub deciding: bool,
     /// The targets.
@@ -152,6 +164,14 @@ pub struct View<'a> {
     pub lag_s: f64,
     /// What gateways say.
     pub gateways: &'a Book,
+    /// What there is to be decided, and by what.
+    pub registered: &'a Registered,
+    /// Targets of which nothing is remembered, because there is no more room for it.
+    pub left_out: usize,
+    /// Events that were never written.
+    pub events_dropped: u64,
+    /// Whether there are more objects than are kept.
+    pub full: bool,
 }
 
 /// Why the loop ended by itself.
@@ -166,8 +186,8 @@ pub enum Error {
 /// What metrics adapters said for a target.
 type Said = (Key, Vec<(Arc<str>, Reading)>);
 
-/// What became of a write: the write, how often it had failed before, and the outcome.
-type Outcome = (Write, u32, Result<write::Sent, write::Error>);
+/// What became of a write: the write, in which term it was decided and how often it had failed before, and the outcome.
+type Outcome = (Write, (u64, u32), Result<write::Sent, write::Error>);
 
 /// The operator at work.
 pub(crate) struct Operator {
@@ -194,7 +214,7 @@ pub(crate) struct Operator {
     watches: Watches,
     said: mpsc::Sender<Said>,
     outcomes: mpsc::Sender<Outcome>,
-    recalled: mpsc::Sender<Result<Remembered, String>>,
+    recalled: mpsc::Sender<Result<Recalled, String>>,
     /// The cluster, as sources see it.
     cluster: Cluster,
     queries: Queries,
@@ -207,6 +227,8 @@ pub(crate) struct Operator {
     /// Whether everything that is always watched was listed once.
     synced: bool,
     mind: Mind,
+    /// How often we have begun to lead: what was decided in an earlier term is nobody's wish any more.
+    term: u64,
     memory: persist::Book,
     blind: BTreeMap<Scope, String>,
     /// KEDAs that are at work beside us.
@@ -221,6 +243,10 @@ pub(crate) struct Operator {
     again: BTreeSet<Key>,
     last_tick: Option<Time>,
     lag_s: f64,
+    /// What there is.
+    registered: Registered,
+    /// Who uses which authentication.
+    users: users::Look,
 }
 
 /// Whether we decide.
@@ -293,6 +319,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         tasks: tasks.clone(),
         synced: false,
         mind: Mind::Rests,
+        term: 0,
         memory: persist::Book::default(),
         blind: BTreeMap::new(),
         kedas: keda::Kedas::default(),
@@ -302,6 +329,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         again: BTreeSet::new(),
         last_tick: None,
         lag_s: 0.0,
+        registered: Registered::default(),
+        users: users::Look::default(),
         connection,
         sight,
         namespace,
@@ -333,6 +362,7 @@ async fn reckon(
 ) -> Option<Clock> {
     let mut told = String::new();
     loop {
+        audience.waits();
         let why = tokio::select! {
             () = stop.cancelled() => return None,
             ahead = crate::clock::ahead(connection, &clock) => match ahead {
@@ -375,7 +405,7 @@ struct Inboxes {
     news: mpsc::Receiver<News>,
     said: mpsc::Receiver<Said>,
     outcomes: mpsc::Receiver<Outcome>,
-    recalled: mpsc::Receiver<Result<Remembered, String>>,
+    recalled: mpsc::Receiver<Result<Recalled, String>>,
     used: mpsc::Receiver<own::Used>,
 }
 
@@ -384,6 +414,7 @@ impl Operator {
         let mut ticker = tokio::time::interval(TICK);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut news = Vec::with_capacity(NEWS_AT_ONCE);
+        let mut heard = 0;
         loop {
             // Writes that wait for their time are looked at with each tick, the others at once.
             self.flush();
@@ -391,12 +422,16 @@ impl Operator {
                 biased;
                 () = stop.cancelled() => break,
                 _ = ticker.tick() => self.tick()?,
-                Some((write, failures, outcome)) = inboxes.outcomes.recv() => {
-                    self.landed(write, failures, outcome)?;
+                Some((write, since, outcome)) = inboxes.outcomes.recv() => {
+                    self.landed(write, since, outcome)?;
                 }
                 Ok(()) = self.standing.changed() => self.stand(),
-                // A request that waits goes before numbers that come each second.
-                Some(report) = self.gateways.next() => self.hear(report)?,
+                // A request that waits goes before numbers that come each second, and not for ever.
+                Some(report) = self.gateways.next(), if heard < REPORTS_AT_ONCE => {
+                    heard += 1;
+                    self.hear(report)?;
+                    continue;
+                }
                 keys = self.rounds.over() => keys.iter().try_for_each(|key| self.answered(key))?,
                 () = patient(self.patience) => {
                     self.patience = None;
@@ -413,7 +448,10 @@ impl Operator {
                         self.see(news.drain(..))?;
                     }
                 }
+                // Nothing else is there.
+                () = std::future::ready(()), if heard >= REPORTS_AT_ONCE => {}
             }
+            heard = 0;
         }
         self.part(&mut inboxes.outcomes).await;
         Ok(())
@@ -425,11 +463,11 @@ impl Operator {
             return;
         }
         while let Some((write, failures)) = self.queue.pop(self.clock.now()) {
-            let (gate, out) = (Arc::clone(&self.gate), self.outcomes.clone());
+            let (gate, out, term) = (Arc::clone(&self.gate), self.outcomes.clone(), self.term);
             self.tasks.spawn(async move {
                 let outcome = gate.send(&write).await;
                 // The loop has ended when nobody takes it.
-                let _ = out.send((write, failures, outcome)).await;
+                let _ = out.send((write, (term, failures), outcome)).await;
             });
         }
     }
@@ -457,6 +495,8 @@ impl Operator {
         match (self.mind, self.synced && self.leads()) {
             (Mind::Rests, true) => {
                 self.mind = Mind::Recalls;
+                self.term += 1;
+                self.queue.clear();
                 self.remark(Weight::Info, "everything is listed: what was remembered is read");
                 let (client, out) = (self.connection.client.clone(), self.recalled.clone());
                 let (namespace, shard) = (self.namespace.clone(), self.shard.clone());
@@ -479,7 +519,7 @@ impl Operator {
     }
 
     /// What was remembered is here: every target goes on from it.
-    fn recall(&mut self, remembered: Result<Remembered, String>) -> Result<(), Error> {
+    fn recall(&mut self, remembered: Result<Recalled, String>) -> Result<(), Error> {
         if self.mind != Mind::Recalls {
             return Ok(());
         }
@@ -492,6 +532,7 @@ impl Operator {
                 return Ok(());
             }
         };
+        self.expect_gateways(remembered.gateways.clone());
         self.memory = persist::Book::new(remembered);
         self.mind = Mind::Decides;
         let keys: BTreeSet<Key> = self.keys();

@@ -20,11 +20,11 @@ use crate::index::pending::Cause;
 use crate::index::pods::time;
 use crate::index::target::{self, Asks, Key, Read};
 use crate::index::{Index, Touched};
-use crate::object::{Id, Kind, Object, Scope};
+use crate::object::{Change, Id, Kind, Object, Scope};
 use crate::owner;
 use crate::status::notes::Said;
 use crate::watch::News;
-use crate::write::{Patch, Write};
+use crate::write::{How, Patch, Write};
 
 impl Operator {
     /// Takes news, and looks at whom they touch.
@@ -34,13 +34,22 @@ impl Operator {
         for one in news {
             match one {
                 News::Change(change) => {
-                    if let crate::object::Change::Listed(scope) = &change {
+                    if let Change::Listed(scope) = &change {
                         // Whoever looks at it may have waited for just this.
                         touched.read.extend(self.waiting_for(scope));
                     }
                     self.kedas.hear(&change, now);
                     self.hear_of_shards(&change, now);
+                    self.say_authentication(&change);
+                    self.registered.see(&change);
+                    let listed = match &change {
+                        Change::Listed(scope) => Some(scope.kind.clone()),
+                        _ => None,
+                    };
                     touched.merge(self.index.apply(change));
+                    if let Some(kind) = listed {
+                        self.registered.listed(&kind, &self.index);
+                    }
                 }
                 News::Blind(scope, why) => {
                     if self.blind.get(&scope) != Some(&why) {
@@ -82,8 +91,7 @@ impl Operator {
     /// Every object that asks us for replicas.
     pub(super) fn keys(&self) -> BTreeSet<Key> {
         let kinds = [Kind::ScaledObject, Kind::ScaledJob, Kind::HorizontalPodAutoscaler];
-        let objects = kinds.iter().flat_map(|kind| self.index.objects(kind));
-        objects.filter_map(|object| Key::of(&object.id)).collect()
+        kinds.iter().flat_map(|kind| self.index.ids_of(kind)).filter_map(Key::of).collect()
     }
 
     pub(super) fn touch(&mut self, touched: &Touched) -> Result<(), Error> {
@@ -101,8 +109,9 @@ impl Operator {
 
     /// Reads a target anew, or forgets it.
     pub(super) fn read(&mut self, key: &Key) -> Result<(), Error> {
+        self.users.due = true;
         let id = key.id();
-        let object = self.index.object(&id).cloned();
+        let object = self.index.object(&id);
         if let Some(object) = object.as_ref().filter(|object| !self.index.ours(object)) {
             if self.index.shares(object) {
                 self.let_go(key, object);
@@ -145,6 +154,7 @@ impl Operator {
             (entry.adoption, entry.trouble, saying) = (None, Some(why.clone()), None);
             entry.recheck = Some(now + AGAIN);
         }
+        entry.unreadable = read.is_err();
         match read {
             Ok(read) => self.take(key, &object, *read)?,
             Err(why) => {
@@ -169,7 +179,7 @@ impl Operator {
         match saying.filter(|_| !self.connection.read_only) {
             // The claim follows when this is on the object.
             Some(json) => {
-                let patch = Patch { id: object.id.clone(), subresource: None, json };
+                let patch = Patch { id: object.id.clone(), subresource: None, how: How::Merge, json };
                 self.queue.push(Write::Patch(patch), self.clock.now());
             }
             None => self.claim(key, &object),
@@ -233,8 +243,11 @@ impl Operator {
         let now = self.clock.now();
         let memory = self.memory.take(&key.target(), object.uid());
         let remembered = memory.as_ref().map(|memory| memory.at);
-        let state = memory.map(|memory| memory.state);
-        let trouble = self.control.add(spec, state.unwrap_or_default()).err().map(|error| error.to_string());
+        let mut state = memory.map(|memory| memory.state).unwrap_or_default();
+        if let Some(at) = remembered {
+            state.unwatched(&spec, now.since(at));
+        }
+        let trouble = self.control.add(spec, state).err().map(|error| error.to_string());
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         entry.remembered = remembered;
         if entry.trouble.is_none() {
@@ -247,9 +260,8 @@ impl Operator {
             entry.active = Some(now);
             entry.was_active = true;
         }
-        if remembered.is_none() || active(object) {
-            self.step(key, &Event::Life(life))?;
-        }
+        // Also beside what is remembered, which may be half a minute older than the status: the later of both counts.
+        self.step(key, &Event::Life(life))?;
         Ok(())
     }
 
@@ -302,6 +314,7 @@ impl Operator {
             return Ok(());
         }
         entry.fleet = Some(fleet);
+        entry.found.get_or_insert(fleet.spec);
         let actions = self.step(key, &Event::Fleet(fleet))?;
         self.act(key, actions)
     }

@@ -3,10 +3,12 @@
 //! Owned by the one task that decides. Nothing here waits, and nothing here knows of an API server: a test
 //! applies objects and looks at what is touched.
 //!
+//! - [`kept`]: objects as they are kept, as text where there are many;
 //! - [`workload`]: what is scaled, and how many replicas it has;
 //! - [`pods`]: the pods of a workload, why they wait, how long their starts took;
 //! - [`target`]: a ScaledObject with everything it refers to, as the manifest crate reads it.
 
+mod kept;
 mod labels;
 pub mod pending;
 pub mod pods;
@@ -20,6 +22,8 @@ use std::sync::Arc;
 use tidegate_core::scale::Fleet;
 
 use crate::object::{Change, Id, Kind, Object, Scope};
+use kept::Kept;
+pub use kept::Text;
 use labels::Looking;
 use pods::{Facts, Pods};
 use selector::Selector;
@@ -60,8 +64,12 @@ pub struct Index {
     share: Option<Selector>,
     /// How we say that an object is ours.
     claim: String,
-    /// Objects that are kept whole, as text: they are read as manifests.
-    texts: BTreeMap<Id, Arc<Object>>,
+    /// Objects that are kept whole: they are read as manifests.
+    texts: BTreeMap<Id, Kept>,
+    /// Whether those of which there are many are kept as text.
+    compact: bool,
+    /// Changes of objects that were kept whole so far.
+    versions: u64,
     workloads: BTreeMap<Id, Workload>,
     pods: Pods,
     /// Workloads by the pods they look for.
@@ -79,11 +87,18 @@ pub struct Index {
 }
 
 impl Index {
-    /// What is known to a shard: which objects it looks at, and its claim.
+    /// What is known to a shard: which objects it looks at, and its claim. Objects are kept as text where there are
+    /// many of a kind: a twelfth of the memory, for 10 µs at each look.
     #[must_use]
     pub fn of_shard(selector: Option<&str>, claim: &str) -> Self {
         let share = selector.filter(|text| !text.is_empty()).map(Selector::parse);
-        Index { share, claim: claim.to_owned(), ..Index::default() }
+        Index { share, claim: claim.to_owned(), ..Index::compact() }
+    }
+
+    /// One that keeps objects as text where there are many of a kind.
+    #[must_use]
+    pub fn compact() -> Self {
+        Index { compact: true, ..Index::default() }
     }
 
     /// How we say that an object is ours.
@@ -149,14 +164,26 @@ impl Index {
 
     /// An object that is kept whole.
     #[must_use]
-    pub fn object(&self, id: &Id) -> Option<&Arc<Object>> {
-        self.texts.get(id)
+    pub fn object(&self, id: &Id) -> Option<Arc<Object>> {
+        self.texts.get(id).map(|kept| kept.open(id))
     }
 
-    /// All objects of a kind that are kept whole.
-    pub fn objects<'a>(&'a self, kind: &'a Kind) -> impl Iterator<Item = &'a Arc<Object>> {
+    /// Which change of all brought an object that is kept whole: another number is another object.
+    #[must_use]
+    pub fn version(&self, id: &Id) -> Option<u64> {
+        self.texts.get(id).map(|kept| kept.version)
+    }
+
+    /// The uid of an object that is kept whole.
+    #[must_use]
+    pub fn uid(&self, id: &Id) -> Option<&Arc<str>> {
+        self.texts.get(id).map(|kept| &kept.uid)
+    }
+
+    /// Where all objects of a kind are that are kept whole.
+    pub fn ids_of<'a>(&'a self, kind: &'a Kind) -> impl Iterator<Item = &'a Id> {
         let all = self.texts.range(Id::new(kind.clone(), "", "")..);
-        all.take_while(move |(id, _)| id.kind == *kind).map(|(_, object)| object)
+        all.take_while(move |(id, _)| id.kind == *kind).map(|(id, _)| id)
     }
 
     /// A workload.
@@ -166,14 +193,10 @@ impl Index {
     }
 
     /// All objects of a kind in a namespace that are kept whole.
-    pub fn objects_of<'a>(
-        &'a self,
-        kind: &'a Kind,
-        namespace: &'a str,
-    ) -> impl Iterator<Item = &'a Arc<Object>> {
+    pub fn objects_of<'a>(&'a self, kind: &'a Kind, namespace: &'a str) -> impl Iterator<Item = Arc<Object>> {
         let all = self.texts.range(Id::new(kind.clone(), namespace, "")..);
         let here = all.take_while(move |(id, _)| id.kind == *kind && *id.namespace == *namespace);
-        here.map(|(_, object)| object)
+        here.map(|(id, kept)| kept.open(id))
     }
 
     /// All workloads of a namespace.
@@ -265,9 +288,9 @@ impl Index {
     }
 
     /// The HorizontalPodAutoscalers that name a workload; of its kind or of another.
-    pub fn autoscalers_of<'a>(&'a self, workload: &Id) -> impl Iterator<Item = &'a Arc<Object>> {
+    pub fn autoscalers_of(&self, workload: &Id) -> impl Iterator<Item = Arc<Object>> {
         let named = self.scalers.get(&(Arc::clone(&workload.namespace), Arc::clone(&workload.name)));
-        named.into_iter().flatten().filter_map(|id| self.texts.get(id))
+        named.into_iter().flatten().filter_map(|id| self.object(id))
     }
 
     /// Keeps in mind what an HorizontalPodAutoscaler scaled, and scales.
@@ -346,8 +369,9 @@ impl Index {
                 if !self.texts.contains_key(&id) && !self.room() {
                     return Touched::default();
                 }
-                let object = Arc::new(object);
-                let old = self.texts.insert(id.clone(), Arc::clone(&object));
+                let (object, old) = (Arc::new(object), self.object(&id));
+                self.versions += 1;
+                self.texts.insert(id.clone(), Kept::new(&object, self.versions, self.compact));
                 self.names(&id, old.as_deref(), Some(&object));
                 if old.as_ref().is_some_and(|old| target::same(old, &object, &self.claim)) {
                     return Touched::default();
@@ -355,7 +379,7 @@ impl Index {
                 if id.kind == Kind::Job {
                     return counted(owner_of_job(&object));
                 }
-                self.text_changed(&id, old.as_deref())
+                self.text_changed(&id, old.as_deref(), Some(&object))
             }
         }
     }
@@ -373,12 +397,12 @@ impl Index {
                 let labels = self.pods.remove(id);
                 self.owners_of_pod(id, &labels)
             }
-            _ => match self.texts.remove(id) {
+            _ => match self.texts.remove(id).map(|old| old.open(id)) {
                 None => Touched::default(),
                 Some(job) if id.kind == Kind::Job => counted(owner_of_job(&job)),
                 Some(old) => {
                     self.names(id, Some(&old), None);
-                    self.text_changed(id, Some(&old))
+                    self.text_changed(id, Some(&old), None)
                 }
             },
         }
@@ -399,13 +423,12 @@ impl Index {
         }
     }
 
-    fn text_changed(&self, id: &Id, old: Option<&Object>) -> Touched {
+    fn text_changed(&self, id: &Id, old: Option<&Object>, new: Option<&Object>) -> Touched {
         let mut read = self.users(id);
         read.extend(Key::of(id));
         // Who else scales a workload has begun to, has turned to another, or is gone.
         if id.kind == Kind::HorizontalPodAutoscaler || id.kind == Kind::ScaledObject {
-            let new = self.texts.get(id).and_then(|object| target::scaled(object));
-            for target in old.and_then(target::scaled).into_iter().chain(new) {
+            for target in [old, new].into_iter().flatten().filter_map(target::scaled) {
                 read.extend(self.users(&target));
             }
         }
@@ -422,17 +445,17 @@ impl Index {
             }
         }
         if let Some(job) = labels.iter().find_map(|labels| labels.get(JOB_OF_POD)) {
-            let job = self.texts.get(&Id::new(Kind::Job, &id.namespace, job));
-            counted.extend(job.and_then(|job| owner_of_job(job)));
+            let job = self.object(&Id::new(Kind::Job, &id.namespace, job));
+            counted.extend(job.and_then(|job| owner_of_job(&job)));
         }
         Touched { counted, ..Touched::default() }
     }
 
     /// The Jobs of a ScaledJob.
-    pub fn jobs_of<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = &'a Arc<Object>> {
+    pub fn jobs_of<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = Arc<Object>> {
         let all = self.texts.range(Id::new(Kind::Job, &key.namespace, "")..);
         let here = all.take_while(|(id, _)| id.kind == Kind::Job && id.namespace == key.namespace);
-        here.map(|(_, job)| job).filter(|job| owner_of_job(job).as_ref() == Some(key))
+        here.map(|(id, job)| job.open(id)).filter(|job| owner_of_job(job).as_ref() == Some(key))
     }
 
     /// The pods of a Job.
@@ -459,7 +482,7 @@ fn counted(key: Option<Key>) -> Touched {
 #[must_use]
 pub fn single(id: &Id) -> Option<Scope> {
     let whole = match &id.kind {
-        Kind::Secret | Kind::ConfigMap => false,
+        Kind::Secret | Kind::ConfigMap | Kind::Token => false,
         Kind::Workload(gvk) => crate::watch::common().contains(gvk),
         _ => true,
     };

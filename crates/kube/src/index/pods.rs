@@ -18,6 +18,8 @@ use crate::object::{Id, Kind, Object};
 /// What is kept of a pod: some 600 bytes instead of the 10 KB it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
+    /// Its uid: one made anew under its name is another.
+    pub uid: Arc<str>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// `status.phase`.
@@ -103,6 +105,7 @@ impl Facts {
         let owner =
             owners.into_iter().flatten().find(|owner| owner.get("controller") == Some(&Value::Bool(true)));
         Facts {
+            uid: object.uid().into(),
             labels: labels.collect(),
             phase,
             ready: phase == Phase::Running && conditions.is_true("Ready"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidegate_core::scale::Spec;
+use tidegate_manifest::bound::token_secret;
 use tidegate_manifest::serving::{CA, Entry, KEY};
 use tidegate_manifest::{Finding, Manifests, Severity, Source, Target, load, lower};
 
@@ -163,7 +164,7 @@ pub fn scaled(object: &Object) -> Option<Id> {
 /// Reads a target with what it refers to, and remembers in the index what that is. `None` when there is
 /// no such target. `cluster` is the namespace of what a ClusterTriggerAuthentication refers to.
 pub fn read(index: &mut Index, key: &Key, cluster: &str) -> Option<Result<Box<Read>, Refused>> {
-    let Some(object) = index.object(&key.id()).filter(|object| index.ours(object)).cloned() else {
+    let Some(object) = index.object(&key.id()).filter(|object| index.ours(object)) else {
         index.uses(key, BTreeSet::new());
         return None;
     };
@@ -246,7 +247,7 @@ impl Gathered<'_> {
     /// An authentication and what it refers to; whether it wants the container's environment.
     fn authentication(&mut self, id: &Id, namespace: &str) -> bool {
         self.uses.insert(id.clone());
-        let Some(object) = self.index.object(id).cloned() else { return false };
+        let Some(object) = self.index.object(id) else { return false };
         let mut json = object.json.clone();
         let cluster = id.kind == Kind::ClusterTriggerAuthentication;
         for (field, kind) in [("secretTargetRef", Kind::Secret), ("configMapTargetRef", Kind::ConfigMap)] {
@@ -259,14 +260,54 @@ impl Gathered<'_> {
                     self.entry(kind.clone(), namespace, &name, None);
                     continue;
                 }
-                // What stands in the operator's namespace gets a name that nothing in the target's can have.
-                let alias = format!("cluster/{name}");
+                let alias = alias(&name);
                 self.entry(kind.clone(), self.cluster, &name, Some((namespace, &alias)));
                 reference["name"] = Value::String(alias);
             }
         }
+        self.client_secret(&mut json, namespace, cluster);
+        self.tokens(&mut json, namespace, cluster);
         self.push(&json);
         json.pointer("/spec/env").and_then(Value::as_array).is_some_and(|env| !env.is_empty())
+    }
+
+    /// The Secret in which an `oauth2` source has its password.
+    fn client_secret(&mut self, json: &mut Value, namespace: &str, cluster: bool) {
+        let reference = json.pointer_mut("/spec/oauth2/clientSecret/valueFrom/secretKeyRef/name");
+        let Some((name, reference)) =
+            reference.and_then(|reference| Some((reference.as_str()?.to_owned(), reference)))
+        else {
+            return;
+        };
+        if !cluster {
+            return self.entry(Kind::Secret, namespace, &name, None);
+        }
+        let alias = alias(&name);
+        self.entry(Kind::Secret, self.cluster, &name, Some((namespace, &alias)));
+        *reference = Value::String(alias);
+    }
+
+    /// The tokens of ServiceAccounts, each handed to the manifest crate as a Secret.
+    fn tokens(&mut self, json: &mut Value, namespace: &str, cluster: bool) {
+        let sources = json.pointer_mut("/spec/boundServiceAccountToken").and_then(Value::as_array_mut);
+        for source in sources.into_iter().flatten() {
+            let Some(account) = source.get("serviceAccountName").and_then(Value::as_str).map(str::to_owned)
+            else {
+                continue;
+            };
+            let (from, called) =
+                if cluster { (self.cluster, alias(&account)) } else { (namespace, account.clone()) };
+            let id = Id::new(Kind::Token, from, &account);
+            source["serviceAccountName"] = Value::String(called.clone());
+            let known = !self.uses.insert(id.clone());
+            if let Some(object) = self.index.object(&id).filter(|_| !known || cluster) {
+                let mut secret = object.json.clone();
+                secret["apiVersion"] = json!("v1");
+                secret["kind"] = json!("Secret");
+                secret["metadata"] = json!({"namespace": namespace, "name": token_secret(&called)});
+                self.push(&secret);
+            }
+        }
     }
 
     /// The Secrets and ConfigMaps that a pod template's containers take variables from.
@@ -295,7 +336,7 @@ impl Gathered<'_> {
     fn entry(&mut self, kind: Kind, namespace: &str, name: &str, alias: Option<(&str, &str)>) {
         let id = Id::new(kind, namespace, name);
         let known = !self.uses.insert(id.clone());
-        let Some(object) = self.index.object(&id).filter(|_| !known || alias.is_some()).cloned() else {
+        let Some(object) = self.index.object(&id).filter(|_| !known || alias.is_some()) else {
             return;
         };
         let mut json = object.json.clone();
@@ -320,6 +361,11 @@ impl Gathered<'_> {
         let name = format!("{} {}/{}", text("/kind"), text("/metadata/namespace"), text("/metadata/name"));
         self.sources.push(Source::new(&name, json.to_string()));
     }
+}
+
+/// What stands in the operator's namespace gets a name that nothing in the target's can have.
+fn alias(name: &str) -> String {
+    format!("cluster/{name}")
 }
 
 fn authentication(trigger: &Value, namespace: &str) -> Option<Id> {

@@ -41,7 +41,10 @@ fn key() -> Key {
 
 /// A target of a Deployment, with an authentication and the Secret of its container's environment.
 fn populated() -> Index {
-    let mut index = Index::default();
+    populate(Index::default())
+}
+
+fn populate(mut index: Index) -> Index {
     let metadata = json!({"addressFromEnv": "REDIS", "listName": "jobs", "listLength": "5"});
     let touched = index.apply(Change::Applied(Box::new(scaled_object(metadata))));
     assert_eq!(touched.read, BTreeSet::from([key()]));
@@ -84,7 +87,7 @@ fn replicas_are_counted_without_reading_the_target_again() {
 #[test]
 fn a_status_written_by_ourselves_touches_nobody() {
     let mut index = populated();
-    let mut again = (**index.object(&key().id()).unwrap()).clone();
+    let mut again = (*index.object(&key().id()).unwrap()).clone();
     again.json["status"] = json!({"conditions": []});
     again.json["metadata"]["resourceVersion"] = json!("7");
     assert!(index.apply(Change::Applied(Box::new(again))).is_empty());
@@ -154,4 +157,29 @@ fn a_target_with_a_fault_is_refused_with_the_reason() {
     index.apply(Change::Applied(Box::new(scaled_object(json!({"address": "redis:6379"})))));
     let refused = target::read(&mut index, &key(), "tidegate").unwrap().unwrap_err();
     assert!(refused.to_string().contains("listName"), "{refused}");
+}
+
+#[test]
+fn what_is_kept_as_text_reads_as_what_came() {
+    let (plain, compact) = (populated(), populate(Index::compact()));
+    let auth = Id::new(Kind::TriggerAuthentication, "prod", "auth");
+    for id in [&key().id(), &auth] {
+        assert_eq!(plain.object(id), compact.object(id), "{id:?}");
+        assert_eq!(compact.uid(id).map(|uid| &**uid), Some(&*format!("{}-1", id.name)));
+    }
+    assert_eq!(compact.ids_of(&Kind::ScaledObject).collect::<Vec<_>>(), [&key().id()]);
+    assert_eq!(compact.object(&Id::new(Kind::Secret, "prod", "login")), None);
+    let workload = |index: &Index| index.workloads_of("prod").next().cloned();
+    assert_eq!(workload(&plain), workload(&compact));
+}
+
+#[test]
+fn each_change_of_an_object_is_another_version() {
+    let mut index = populate(Index::compact());
+    let id = key().id();
+    let before = index.version(&id);
+    let again = index.object(&id).unwrap();
+    let touched = index.apply(Change::Applied(Box::new((*again).clone())));
+    assert!(touched.is_empty(), "the same is nothing to read");
+    assert!(index.version(&id) > before);
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tidegate_core::scale::Fleet;
 use tidegate_manifest::serving::Page;
 
+use super::kept::Text;
 use super::pending::{self, Cause};
 use super::selector::Selector;
 use crate::object::{Id, Kind, Object};
@@ -29,7 +30,7 @@ pub struct Workload {
     /// Its pods.
     pub selector: Option<Selector>,
     /// Its pod template, for variables that triggers name.
-    pub template: Option<Arc<Value>>,
+    pub template: Option<Text>,
     /// Why its pods are not even made.
     pub refused: Option<Cause>,
     /// Who wrote `spec.replicas` last, by field manager.
@@ -60,7 +61,7 @@ impl Workload {
             count_ready,
             first_ordinal: object.count("/spec/ordinals/start").unwrap_or(0),
             selector: selector.map(Selector::of).or_else(|| text.map(Selector::parse)),
-            template: object.json.pointer("/spec/template").cloned().map(Arc::new),
+            template: object.json.pointer("/spec/template").map(Text::of),
             refused: pending::refused(&object.json),
             writer: writer(&object.json),
         })
@@ -69,19 +70,22 @@ impl Workload {
     /// Where its pods have their metrics.
     #[must_use]
     pub fn page(&self) -> Option<Page> {
-        let template = self.template.as_deref()?.clone();
-        Page::of(&serde_json::from_value(template).ok()?)
+        Page::of(&self.template.as_ref()?.read()?)
     }
 
     /// The manifest of it that a target's triggers are read with.
     #[must_use]
     pub fn manifest(&self) -> Option<Value> {
-        let template = self.template.as_ref()?;
+        let template = self.template.as_ref()?.open();
         let gvk = self.id.kind.gvk();
+        let spec = match &*gvk.kind {
+            "LeaderWorkerSet" => json!({"leaderWorkerTemplate": {"workerTemplate": template}}),
+            _ => json!({"template": template, "selector": {}}),
+        };
         Some(json!({
             "apiVersion": gvk.api_version(), "kind": &*gvk.kind,
             "metadata": {"name": &*self.id.name, "namespace": &*self.id.namespace},
-            "spec": {"template": &**template, "selector": {}},
+            "spec": spec,
         }))
     }
 }

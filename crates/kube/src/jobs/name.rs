@@ -87,7 +87,8 @@ mod tests {
     #[test]
     fn after_the_last_number_the_first_comes_again() {
         let last = format!("{}{:06x}", Numbers::of("batch", "7").prefix, NUMBERS - 1);
-        let taken: Vec<String> = free(&[last.clone()], GAPS - 1).into_iter().chain([last]).collect();
+        let taken: Vec<String> =
+            free(std::slice::from_ref(&last), GAPS - 1).into_iter().chain([last]).collect();
         assert!(free(&taken, 1)[0].ends_with("000000"));
     }
 }

@@ -6,6 +6,8 @@
 //!
 //! What is read back is of the object's uid: an object made anew under an old name remembers nothing.
 
+mod gateways;
+
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
@@ -18,9 +20,11 @@ use tidegate_core::scale::State;
 use tidegate_core::scale::decision::{Decision, Rule};
 use tidegate_core::time::{Span, Time};
 
+use crate::client::ANSWER;
+use crate::demand::Roll;
 use crate::object::{Id, Kind};
 use crate::watch::said;
-use crate::write::Patch;
+use crate::write::{How, Patch};
 
 /// Between two writes of what is remembered.
 const PAUSE: Span = Span::from_secs(30);
@@ -39,7 +43,8 @@ const LEARNED_EVERY: Span = Span::from_secs(300);
 /// Pages at the most: 8,192 targets at [`TARGETS_A_PAGE`]; with 10,000 a page has 160, some 500 KB.
 const PAGES_MAX: usize = 64;
 
-/// Bytes of a page. A target that would not fit is left out, and begins without memory after a restart.
+/// Bytes of a page. A target that would not fit is left out, begins without memory after a restart, and is remarked
+/// upon.
 const PAGE_BYTES_MAX: usize = 900_000;
 
 /// The label by which the pages are found.
@@ -61,6 +66,15 @@ pub struct Memory {
 
 /// What is remembered, by target.
 pub type Remembered = BTreeMap<String, Memory>;
+
+/// All that was read back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recalled {
+    /// Of targets.
+    pub targets: Remembered,
+    /// Of gateways.
+    pub gateways: Roll,
+}
 
 /// A target with what is to be kept of it.
 #[derive(Debug)]
@@ -88,18 +102,21 @@ pub struct Page {
 #[derive(Debug, Default)]
 pub struct Book {
     remembered: Remembered,
-    /// What each page said last, in short.
-    written: BTreeMap<usize, u64>,
+    /// What each page said last, in short, and when.
+    written: BTreeMap<usize, (u64, Time)>,
     last: Option<Time>,
     pages: usize,
-    left_out: usize,
+    /// Targets that had no room on a page, by page.
+    left_out: BTreeMap<usize, usize>,
+    gateways: gateways::Written,
 }
 
 impl Book {
     /// A book that goes on from what was read.
     #[must_use]
-    pub fn new(remembered: Remembered) -> Self {
-        Book { remembered, ..Book::default() }
+    pub fn new(recalled: Recalled) -> Self {
+        let gateways = gateways::Written::new(&recalled.gateways);
+        Book { remembered: recalled.targets, gateways, ..Book::default() }
     }
 
     /// What is remembered of an object; once.
@@ -118,16 +135,19 @@ impl Book {
         last || self.last.is_none_or(|last| now.since(last) >= PAUSE)
     }
 
-    /// The pages on which something is new.
-    pub fn pages<'a>(&mut self, targets: impl Iterator<Item = Kept<'a>>, now: Time) -> Vec<Page> {
+    /// The pages on which something is new; the last time also those that are older than what who comes after takes
+    /// for seen without a gap. In between, a page may be an hour old whose targets stood still.
+    pub fn pages<'a>(&mut self, targets: impl Iterator<Item = Kept<'a>>, now: Time, last: bool) -> Vec<Page> {
         let targets: Vec<Kept<'a>> = targets.collect();
         self.last = Some(now);
         // More pages as there are more targets, and never fewer: what is on a page stays there.
-        let weight: usize = targets.iter().map(|target| target.state.bytes().div_ceil(BYTES_A_TARGET)).sum();
+        let weight: usize =
+            targets.iter().map(|target| target.state.kept_bytes().div_ceil(BYTES_A_TARGET)).sum();
         let wanted = weight.div_ceil(TARGETS_A_PAGE).next_power_of_two().min(PAGES_MAX);
         if wanted > self.pages {
             self.pages = wanted;
             self.written.clear();
+            self.left_out.clear();
         }
         let mut by_page: BTreeMap<usize, Vec<Kept<'a>>> =
             (0..self.pages).map(|page| (page, Vec::new())).collect();
@@ -135,37 +155,50 @@ impl Book {
             let page = hash(&*target.name) as usize % self.pages;
             by_page.entry(page).or_default().push(target);
         }
-        self.left_out = 0;
         let mut pages = Vec::new();
         for (number, targets) in by_page {
             let marks: Vec<(&str, &str, u64)> =
                 targets.iter().map(|target| (&*target.name, target.uid, target.mark)).collect();
             let mark = hash(&marks);
             // A page that was never written and has nothing to say is not made.
-            if self.written.get(&number) == Some(&mark)
-                || (targets.is_empty() && !self.written.contains_key(&number))
-            {
+            let stands = match self.written.get(&number) {
+                Some((known, at)) => *known == mark && !(last && now.since(*at) >= PAUSE),
+                None => targets.is_empty(),
+            };
+            if stands {
                 continue;
             }
-            self.written.insert(number, mark);
+            self.written.insert(number, (mark, now));
             let (text, left_out) = text(&targets, now);
-            self.left_out += left_out;
+            self.left_out.insert(number, left_out);
             pages.push(Page { number, text });
         }
         pages
     }
 
+    /// What is to be written of gateways, if it is time and something has changed since `version`.
+    pub fn gateways(
+        &mut self,
+        (namespace, shard): (&str, &str),
+        (version, roll): (u64, impl FnOnce() -> Roll),
+        now: Time,
+        last: bool,
+    ) -> Option<Patch> {
+        let json = self.gateways.due(version, now, last, roll)?;
+        Some(gateways::patch(namespace, shard, json))
+    }
+
     /// Targets for which there was no room.
     #[must_use]
-    pub const fn left_out(&self) -> usize {
-        self.left_out
+    pub fn left_out(&self) -> usize {
+        self.left_out.values().sum()
     }
 }
 
 fn text(targets: &[Kept<'_>], now: Time) -> (String, usize) {
     let (mut whole, mut left_out) = (String::from("{"), 0);
     for target in targets {
-        let memory = json!({"uid": target.uid, "at": now, "state": target.state});
+        let memory = json!({"uid": target.uid, "at": now, "state": target.state.kept()});
         let line = format!("{}:{memory}", Value::from(&*target.name));
         if whole.len() + line.len() + 2 > PAGE_BYTES_MAX {
             left_out += 1;
@@ -210,20 +243,24 @@ pub fn patch(namespace: &str, shard: &str, page: &Page) -> Patch {
         "metadata": {"labels": {LABEL: shard}},
         "data": {ENTRY: page.text},
     });
-    Patch { id: Id::new(Kind::ConfigMap, namespace, &name), subresource: None, json }
+    Patch { id: Id::new(Kind::ConfigMap, namespace, &name), subresource: None, how: How::APPLY, json }
 }
 
 /// Reads all pages.
 ///
 /// # Errors
 /// When they cannot be read; a page that makes no sense is left out.
-pub async fn read(client: &Client, namespace: &str, shard: &str) -> Result<Remembered, String> {
+pub async fn read(client: &Client, namespace: &str, shard: &str) -> Result<Recalled, String> {
     let path = format!("/api/v1/namespaces/{namespace}/configmaps?labelSelector={LABEL}%3D{shard}&limit=100");
     let request = Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
-    let list: Value = client.request(request).await.map_err(|error| said(&error))?;
-    let pages = list.get("items").and_then(Value::as_array).into_iter().flatten();
-    let texts = pages.filter_map(|page| page.pointer("/data")?.get(ENTRY)?.as_str());
-    Ok(merge(texts))
+    // A new leader waits for this: on a connection that died without a word it is asked again on another.
+    let answer = tokio::time::timeout(ANSWER, client.request::<Value>(request)).await;
+    let answer = answer.map_err(|_| format!("no answer within {} s", ANSWER.as_secs()))?;
+    let list = answer.map_err(|error| said(&error))?;
+    let pages = || list.get("items").and_then(Value::as_array).into_iter().flatten();
+    let texts = pages().filter_map(|page| page.pointer("/data")?.get(ENTRY)?.as_str());
+    let gateways = pages().find_map(gateways::of).unwrap_or_default();
+    Ok(Recalled { targets: merge(texts), gateways })
 }
 
 /// What several pages say; of a target that is on two, the later one.
@@ -252,6 +289,11 @@ mod tests {
         Kept { name: name.into(), uid: "1", mark, state }
     }
 
+    fn again(pages: &[Page]) -> Book {
+        let targets = merge(pages.iter().map(|page| page.text.as_str()));
+        Book::new(Recalled { targets, ..Recalled::default() })
+    }
+
     fn at(seconds: i64) -> Time {
         Time::from_secs(seconds)
     }
@@ -260,9 +302,10 @@ mod tests {
     fn what_is_written_is_read_back_for_the_same_object_only() {
         let state = State::zero_is_ours();
         let mut book = Book::default();
-        let pages = book.pages([kept("prod/a", 1, &state), kept("prod/b", 1, &state)].into_iter(), at(0));
+        let pages =
+            book.pages([kept("prod/a", 1, &state), kept("prod/b", 1, &state)].into_iter(), at(0), false);
         assert_eq!(pages.len(), 1);
-        let mut again = Book::new(merge(pages.iter().map(|page| page.text.as_str())));
+        let mut again = again(&pages);
         let memory = again.take("prod/a", "1").expect("it was written");
         assert_eq!((memory.at, memory.state), (at(0), state));
         assert_eq!(again.take("prod/a", "1"), None);
@@ -273,13 +316,24 @@ mod tests {
     fn nothing_is_written_while_nothing_changes() {
         let state = State::default();
         let mut book = Book::default();
-        assert_eq!(book.pages([kept("a", 1, &state)].into_iter(), at(0)).len(), 1);
+        assert_eq!(book.pages([kept("a", 1, &state)].into_iter(), at(0), false).len(), 1);
         assert!(!book.due(at(29), false));
         assert!(book.due(at(30), false) && book.due(at(1), true));
-        assert_eq!(book.pages([kept("a", 1, &state)].into_iter(), at(30)), []);
-        assert_eq!(book.pages([kept("a", 2, &state)].into_iter(), at(60)).len(), 1);
-        assert_eq!(book.pages([].into_iter(), at(90)).len(), 1, "the last target is gone");
-        assert_eq!(book.pages([].into_iter(), at(120)), []);
+        assert_eq!(book.pages([kept("a", 1, &state)].into_iter(), at(30), false), []);
+        assert_eq!(book.pages([kept("a", 2, &state)].into_iter(), at(60), false).len(), 1);
+        assert_eq!(book.pages([].into_iter(), at(90), false).len(), 1, "the last target is gone");
+        assert_eq!(book.pages([].into_iter(), at(120), false), []);
+    }
+
+    #[test]
+    fn at_the_end_a_page_whose_targets_stood_still_is_written_once_more() {
+        let state = State::default();
+        let mut book = Book::default();
+        let mut pages = |seconds: i64, last: bool| {
+            book.pages([kept("a", 1, &state)].into_iter(), at(seconds), last).len()
+        };
+        assert_eq!([pages(0, false), pages(3600, false)], [1, 0]);
+        assert_eq!([pages(3600, true), pages(3610, true)], [1, 0]);
     }
 
     #[test]
@@ -287,12 +341,29 @@ mod tests {
         let state = State::default();
         let names: Vec<String> = (0..10_000).map(|number| format!("ns/target-{number}")).collect();
         let mut book = Book::default();
-        let pages = book.pages(names.iter().map(|name| kept(name, 1, &state)), at(0));
+        let pages = book.pages(names.iter().map(|name| kept(name, 1, &state)), at(0), false);
         assert_eq!((pages.len(), book.left_out()), (PAGES_MAX, 0));
         assert!(pages.iter().all(|page| page.text.len() <= PAGE_BYTES_MAX));
         assert_eq!(merge(pages.iter().map(|page| page.text.as_str())).len(), 10_000);
         let one = |name: &String| kept(name, if name == "ns/target-7" { 2 } else { 1 }, &state);
-        assert_eq!(book.pages(names.iter().map(one), at(30)).len(), 1);
+        assert_eq!(book.pages(names.iter().map(one), at(30), false).len(), 1);
+    }
+
+    #[test]
+    fn who_has_no_room_is_counted_for_as_long_as_that_is_so() {
+        let state = State::default();
+        let long = "x".repeat(PAGE_BYTES_MAX);
+        let mut book = Book::default();
+        let both = || [kept(&long, 1, &state), kept("a", 1, &state)].into_iter();
+        book.pages(both(), at(0), false);
+        assert_eq!(book.left_out(), 1);
+        assert_eq!(
+            (book.pages(both(), at(30), false), book.left_out()),
+            (vec![], 1),
+            "nothing is written, and it still is"
+        );
+        book.pages([kept("a", 1, &state)].into_iter(), at(60), false);
+        assert_eq!(book.left_out(), 0);
     }
 
     #[test]
@@ -305,6 +376,24 @@ mod tests {
             let merged = merge(order.into_iter().map(String::as_str).chain(["no json"]));
             assert_eq!((merged.len(), merged["a"].uid.as_str()), (1, "new"));
         }
+    }
+
+    #[test]
+    fn what_has_no_room_is_counted_for_as_long_as_it_has_none() {
+        let state = learned(200);
+        let one = json!({"uid": "1", "at": at(0), "state": &state}).to_string().len();
+        // All of them at once are more than all pages hold.
+        let names: Vec<String> =
+            (0..PAGES_MAX * (PAGE_BYTES_MAX / one + 60)).map(|number| number.to_string()).collect();
+        let mut book = Book::default();
+        let written = book.pages(names.iter().map(|name| kept(name, 1, &state)), at(0), false);
+        let (missing, have) = (book.left_out(), merge(written.iter().map(|page| page.text.as_str())).len());
+        assert!(missing > 0);
+        assert_eq!(have + missing, names.len());
+        book.pages(names.iter().map(|name| kept(name, 1, &state)), at(30), false);
+        assert_eq!(book.left_out(), missing, "nothing was written, so nothing has become better");
+        book.pages(names[..10].iter().map(|name| kept(name, 1, &state)), at(60), false);
+        assert_eq!(book.left_out(), 0);
     }
 
     /// What a target of policy `slo` remembers after so many seconds of work.
@@ -362,9 +451,9 @@ mod tests {
         );
         let names: Vec<String> = (0..500).map(|number| format!("ns/target-{number}")).collect();
         let mut book = Book::default();
-        let pages = book.pages(names.iter().map(|name| kept(name, 1, &state)), at(0));
+        let pages = book.pages(names.iter().map(|name| kept(name, 1, &state)), at(0), false);
         assert_eq!(book.left_out(), 0, "{} pages of {} bytes each", pages.len(), text.len());
-        let mut again = Book::new(merge(pages.iter().map(|page| page.text.as_str())));
+        let mut again = again(&pages);
         assert_eq!(again.take("ns/target-499", "1").unwrap().state, state);
     }
 

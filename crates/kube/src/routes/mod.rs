@@ -5,7 +5,9 @@
 //! ```
 //!
 //! A target is a ScaledObject and the workload it scales, or a workload whose pods say a model. Its endpoints
-//! are those of EndpointSlices whose pod its selector chooses. An API server that is away changes nothing:
+//! are those of EndpointSlices whose pod its selector chooses; of groups of pods, such as a LeaderWorkerSet's, the
+//! leaders. Deployments and StatefulSets are watched whole, any other kind by the names that ScaledObjects scale; which
+//! pods are its, `/scale` says. An API server that is away changes nothing:
 //! what was seen last is routed on.
 //!
 //! - [`slices`]: endpoints of a namespace; [`said`]: what annotations, labels and commands say.
@@ -21,17 +23,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use serde_json::Value;
 use tidegate_core::time::Span;
 use tidegate_manifest::serving::Page;
 use tokio::sync::{mpsc, watch};
 
-use crate::index::Index;
 use crate::index::pods::Facts;
 use crate::index::target::{self, Asks, Key};
 use crate::index::workload::Workload;
+use crate::index::{Index, single};
 use crate::object::{Change, Id, Kind, Object, Scope};
 use crate::watch::{NEWS_MAX, News, Sight, Watches};
+use said::Written;
 
 /// News taken at once.
 const NEWS_AT_ONCE: usize = 512;
@@ -95,6 +97,8 @@ pub struct Seen {
 pub struct Routes {
     index: Index,
     table: Table,
+    /// Of ScaledObjects, the workload that has to be watched by its name.
+    singles: BTreeMap<Id, Scope>,
     /// Namespaces to be looked at again.
     dirty: BTreeSet<Arc<str>>,
 }
@@ -105,9 +109,15 @@ impl Routes {
         match &change {
             Change::Applied(object) => {
                 self.dirty.insert(Arc::clone(&object.id.namespace));
+                let scales = Some(&**object).filter(|object| object.id.kind == Kind::ScaledObject);
+                match scales.and_then(target::scaled).as_ref().and_then(single) {
+                    Some(scope) => self.singles.insert(object.id.clone(), scope),
+                    None => self.singles.remove(&object.id),
+                };
             }
             Change::Gone(id) => {
                 self.dirty.insert(Arc::clone(&id.namespace));
+                self.singles.remove(id);
             }
             // What was not listed is gone, wherever it was.
             Change::Listed(_) => {
@@ -117,13 +127,28 @@ impl Routes {
             Change::Listing(_) => {}
         }
         // Only the operator asks who is touched.
+        let listed = matches!(change, Change::Listed(_));
         let _ = self.index.apply(change);
+        if listed {
+            self.singles.retain(|id, _| self.index.object(id).is_some());
+        }
     }
 
     /// Whether a scope was listed.
     #[must_use]
     pub fn is_listed(&self, scope: &Scope) -> bool {
         self.index.is_listed(scope)
+    }
+
+    /// The workloads that are watched each by its name: of kinds that are not watched whole.
+    #[must_use]
+    pub fn singles(&self) -> BTreeSet<Scope> {
+        self.singles.values().cloned().collect()
+    }
+
+    /// Forgets the workloads that are watched by their names, but for these.
+    pub fn forget(&mut self, kept: &BTreeSet<Scope>) {
+        self.index.forget_listed(kept);
     }
 
     /// The table, where it has changed since it was last asked for.
@@ -153,24 +178,26 @@ impl Routes {
     /// The targets of a namespace.
     fn look(&self, namespace: &Arc<str>) -> Table {
         let mut table = Table::new();
-        let known = self.index.objects_of(&Kind::EndpointSlice, namespace).map(|object| &**object);
-        let endpoints = slices::endpoints(known);
+        let slices: Vec<Arc<Object>> = self.index.objects_of(&Kind::EndpointSlice, namespace).collect();
+        let endpoints = slices::endpoints(slices.iter().map(|object| &**object));
         let mut scaled = BTreeSet::new();
         for object in self.index.objects_of(&Kind::ScaledObject, namespace) {
-            let (Some(id), Some(key)) = (target::scaled(object), Key::of(&object.id)) else { continue };
+            let (Some(id), Some(key)) = (target::scaled(&object), Key::of(&object.id)) else { continue };
             let Some(workload) = self.index.workload(&id) else { continue };
             if object.deleting() {
                 continue;
             }
             scaled.insert(id);
-            let route = self.route(Some(object), workload, &endpoints);
+            let written = Written::of(Some(&object), workload);
+            let route = self.route(&written, workload, &endpoints);
             table.insert(key.target(), Arc::new(Route { name: key.target(), key: Some(key), ..route }));
         }
         let others = self.index.workloads_of(namespace).filter(|workload| !scaled.contains(&workload.id));
         for workload in others {
-            let route = self.route(None, workload, &endpoints);
+            let written = Written::of(None, workload);
+            let route = self.route(&written, workload, &endpoints);
             // Nobody asked for it, so it must say itself that it serves a model.
-            if !route.models.is_empty() && said::annotation(None, workload, said::MODEL).is_some() {
+            if !route.models.is_empty() && written.annotation(said::MODEL).is_some() {
                 table.entry(Arc::clone(&route.name)).or_insert_with(|| Arc::new(route));
             }
         }
@@ -179,14 +206,13 @@ impl Routes {
 
     fn route(
         &self,
-        scaler: Option<&Object>,
+        written: &Written<'_>,
         workload: &Workload,
         endpoints: &BTreeMap<Arc<str>, Endpoint>,
     ) -> Route {
-        let annotation = |name: &str| said::annotation(scaler, workload, name);
         let page = workload.page().filter(|page| page.certain && !page.https);
         let at = |id: &Id, facts: &Facts| {
-            let endpoint = endpoints.get(&id.name)?;
+            let endpoint = endpoints.get(&id.name).filter(|_| leads(facts))?;
             // A Service may publish what is not ready; its pod says so itself.
             let draining = endpoint.draining || facts.deleting;
             let metrics =
@@ -198,16 +224,24 @@ impl Routes {
         Route {
             name: format!("{}/{}", workload.id.namespace, workload.id.name).into(),
             key: None,
-            models: said::models(scaler, workload),
-            hold_timeout: annotation("tidegate.dev/hold-timeout").and_then(said::positive),
-            hold_max: annotation("tidegate.dev/hold-max").and_then(|text| text.trim().parse().ok()),
-            ttft: scaler.and_then(said::ttft),
-            command: said::command(workload),
-            image: said::image(workload),
+            models: written.models(),
+            hold_timeout: written.annotation("tidegate.dev/hold-timeout").and_then(said::positive),
+            hold_max: written.annotation("tidegate.dev/hold-max").and_then(|text| text.trim().parse().ok()),
+            ttft: written.ttft(),
+            command: written.command(),
+            image: written.image(),
             endpoints: pods.filter_map(|(id, facts)| at(id, facts)).collect(),
             page,
         }
     }
+}
+
+/// The label with a pod's place in its group, 0 for the leader: only leaders take requests.
+const PLACE_IN_GROUP: &str = "leaderworkerset.sigs.k8s.io/worker-index";
+
+/// Whether a pod is its group's leader, or in no group.
+fn leads(facts: &Facts) -> bool {
+    facts.labels.get(PLACE_IN_GROUP).is_none_or(|place| place == "0")
 }
 
 impl Route {
@@ -222,8 +256,9 @@ impl Route {
 pub async fn watch(client: Client, sight: Sight, out: watch::Sender<Seen>) {
     let (news_out, mut news) = mpsc::channel(NEWS_MAX);
     let scopes = sight.routes();
-    let _watches = Watches::of(client, sight, scopes.clone(), news_out);
+    let mut watches = Watches::of(client, sight, scopes.clone(), news_out);
     let (mut routes, mut seen) = (Routes::default(), Seen::default());
+    let mut singles = BTreeSet::new();
     let mut batch = Vec::with_capacity(NEWS_AT_ONCE);
     while news.recv_many(&mut batch, NEWS_AT_ONCE).await > 0 {
         let mut turned = false;
@@ -239,7 +274,17 @@ pub async fn watch(client: Client, sight: Sight, out: watch::Sender<Seen>) {
                 News::Sees(scope) => turned |= seen.blind.remove(&scope).is_some(),
             }
         }
-        let complete = seen.complete || scopes.iter().all(|scope| routes.is_listed(scope));
+        let wanted = routes.singles();
+        if wanted != singles {
+            routes.forget(&wanted);
+            watches.want(&wanted);
+            seen.blind.retain(|scope, _| scope.name.is_none() || wanted.contains(scope));
+            singles = wanted;
+        }
+        // A workload of a kind that is not there, or may not be seen, keeps nobody else waiting.
+        let looked = |scope: &Scope| routes.is_listed(scope) || seen.blind.contains_key(scope);
+        let complete =
+            seen.complete || scopes.iter().all(|scope| routes.is_listed(scope)) && singles.iter().all(looked);
         turned |= complete != seen.complete;
         seen.complete = complete;
         if let Some(table) = routes.turn() {
@@ -251,9 +296,4 @@ pub async fn watch(client: Client, sight: Sight, out: watch::Sender<Seen>) {
         }
         tokio::time::sleep(PACE).await;
     }
-}
-
-/// Text at a pointer of a pod template.
-fn text<'a>(template: &'a Value, pointer: &str) -> Option<&'a str> {
-    template.pointer(pointer).and_then(Value::as_str)
 }

@@ -1,19 +1,38 @@
 //! What a ScaledObject's status says, as KEDA's does, so that what reads one reads the other.
 //!
-//! A status is made as a JSON merge patch of the one that stands; where that would change nothing, nothing
-//! is written.
+//! A status is made whole, as server-side apply wants it, and held against the one that stands; where that would
+//! change nothing, nothing is written. Conditions are one list, in KEDA's definition as in ours, so those of others
+//! are said with ours, and only of the version they were read from.
 
+pub mod activity;
+mod conditions;
 pub mod notes;
 
 use serde_json::{Map, Value, json};
-use tidegate_core::scale::decision::{Conditions, Status};
-use tidegate_core::scale::spec::Metric;
-use tidegate_core::scale::{Decision, Rule, Spec};
+use tidegate_core::scale::spec::{Kind, Metric};
+use tidegate_core::scale::{Decision, Spec};
 use tidegate_core::time::Time;
 
+use self::activity::Readings;
 use crate::index::target::Asks;
 use crate::object::{Gvk, Object};
 use crate::write::stamp;
+
+/// Fields that are ours by what they mean, whoever wrote them: those that stand and are not said go.
+const OURS: &[&str] = &[
+    "authenticationsTypes",
+    "compositeScalerName",
+    "health",
+    "pausedReplicaCount",
+    "resourceMetricNames",
+    "triggersActivity",
+];
+
+/// Maps of ours by trigger: what stands of a trigger that is gone goes.
+const MAPS: &[&str] = &["health", "triggersActivity"];
+
+/// The metric of a formula, as KEDA names it.
+pub const COMPOSITE: &str = "composite-metric";
 
 /// What a target's status is made of.
 #[derive(Debug)]
@@ -24,6 +43,8 @@ pub struct Facts<'a> {
     pub asks: Asks,
     /// What it asks for; `None` where that cannot be read.
     pub spec: Option<&'a Spec>,
+    /// What was read last of its signals.
+    pub readings: &'a Readings,
     /// What was decided last.
     pub decision: Option<&'a Decision>,
     /// Why nothing is decided, or nothing of it is done.
@@ -36,46 +57,110 @@ pub struct Facts<'a> {
     pub was_active: Option<Time>,
     /// What there is no more room for.
     pub limited: Option<&'a str>,
+    /// Triggers that have answered with nothing for long, in a sentence.
+    pub silent: Option<&'a str>,
 }
 
-/// Conditions of a decision that are KEDA's, in KEDA's order.
-fn conditions(of: &Conditions) -> [(&'static str, Option<(Status, &'static str)>); 4] {
-    [("Ready", of.ready), ("Active", of.active), ("Fallback", of.fallback), ("Paused", of.paused)]
+/// A status that is to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// All of it that is ours.
+    pub json: Value,
+    /// What of it must not remain.
+    pub gone: Value,
+    /// Whether it is only what single triggers say, which need not be told each second.
+    pub small: bool,
 }
 
-/// The status as a merge patch, and whether it would change anything.
+/// The status, where it is another than the one that stands.
 #[must_use]
-pub fn status(of: &Facts<'_>) -> Option<Value> {
+pub fn status(of: &Facts<'_>) -> Option<Told> {
+    let stands = of.object.json.get("status").unwrap_or(&Value::Null);
     let mut status = Map::new();
-    status.insert("conditions".to_owned(), Value::Array(all_conditions(of)));
+    status.insert("conditions".to_owned(), Value::Array(conditions::all(of)));
     let triggers = of.object.json.pointer("/spec/triggers").and_then(Value::as_array);
     let triggers = triggers.map(Vec::as_slice).unwrap_or_default();
     status.insert("triggersTypes".to_owned(), json!(types(triggers, "/type")));
     let authentications = triggers.iter().filter(|trigger| trigger.get("authenticationRef").is_some());
-    let authentications: Vec<Value> = authentications.cloned().collect();
-    if !authentications.is_empty() {
-        let kinds = authentications.iter().map(|trigger| {
+    let kinds: Vec<Value> = authentications
+        .map(|trigger| {
             let kind = trigger.pointer("/authenticationRef/kind").and_then(Value::as_str);
             json!({"type": kind.unwrap_or("TriggerAuthentication")})
-        });
-        let kinds: Vec<Value> = kinds.collect();
+        })
+        .collect();
+    if !kinds.is_empty() {
         status.insert("authenticationsTypes".to_owned(), json!(types(&kinds, "/type")));
     }
-    if let Some(spec) = of.spec {
-        metrics(spec, &mut status);
+    match of.spec {
+        Some(spec) => of_spec(of, spec, &mut status),
+        None => {
+            keep(stands, &["externalMetricNames", "resourceMetricNames", "triggersActivity"], &mut status)
+        }
     }
-    if of.asks == Asks::ScaledObject {
-        scaled_object(of, &mut status);
+    match of.asks {
+        Asks::ScaledObject => scaled_object(of, stands, &mut status),
+        _ => {
+            if let Some((paused, _)) = of.decision.and_then(|decision| decision.conditions.paused) {
+                let paused = paused == tidegate_core::scale::decision::Status::True;
+                status.insert("Paused".to_owned(), json!(paused.to_string()));
+            } else {
+                keep(stands, &["Paused"], &mut status);
+            }
+        }
     }
-    if let Some(at) = of.was_active {
-        status.insert("lastActiveTime".to_owned(), json!(stamp(at)));
+    match of.was_active {
+        Some(at) => drop(status.insert("lastActiveTime".to_owned(), json!(stamp(at)))),
+        None => keep(stands, &["lastActiveTime"], &mut status),
     }
-    let status = Value::Object(status);
-    let stands = of.object.json.get("status").unwrap_or(&Value::Null);
-    changes(stands, &status).then(|| json!({"status": status}))
+    told(stands, status)
 }
 
-fn scaled_object(of: &Facts<'_>, status: &mut Map<String, Value>) {
+/// What is to be written, given what stands.
+fn told(stands: &Value, status: Map<String, Value>) -> Option<Told> {
+    let gone = gone(stands, &status);
+    let small = |name: &str| MAPS.contains(&name);
+    let differs = |(name, value): &(&String, &Value)| match stands.get(*name) {
+        None => !empty(value),
+        Some(stands) => stands != *value,
+    };
+    let changed: Vec<&str> = status.iter().filter(differs).map(|(name, _)| &**name).collect();
+    if changed.is_empty() && gone.is_empty() {
+        return None;
+    }
+    let small = changed.iter().copied().chain(gone.keys().map(|name| &**name)).all(small);
+    Some(Told { json: json!({"status": status}), gone: json!({"status": gone}), small })
+}
+
+/// Of what stands and is ours, what is not said any more.
+fn gone(stands: &Value, status: &Map<String, Value>) -> Map<String, Value> {
+    let mut gone = Map::new();
+    for name in OURS.iter().filter(|name| stands.get(**name).is_some_and(|stands| !empty(stands))) {
+        match status.get(*name) {
+            None => drop(gone.insert((*name).to_owned(), Value::Null)),
+            Some(said) if MAPS.contains(name) => {
+                let keys = stands.get(*name).and_then(Value::as_object).into_iter().flatten();
+                let strays = keys.filter(|(key, _)| said.get(*key).is_none());
+                let strays: Map<String, Value> = strays.map(|(key, _)| (key.clone(), Value::Null)).collect();
+                if !strays.is_empty() {
+                    gone.insert((*name).to_owned(), Value::Object(strays));
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    gone
+}
+
+/// Says again what stands: apply takes away what it is not told.
+fn keep(stands: &Value, names: &[&str], status: &mut Map<String, Value>) {
+    for name in names {
+        if let Some(value) = stands.get(*name).filter(|value| !empty(value)) {
+            status.insert((*name).to_owned(), value.clone());
+        }
+    }
+}
+
+fn scaled_object(of: &Facts<'_>, stands: &Value, status: &mut Map<String, Value>) {
     let name = of.object.text("/spec/advanced/horizontalPodAutoscalerConfig/name");
     let name = name.map_or_else(|| format!("keda-hpa-{}", of.object.id.name), str::to_owned);
     status.insert("hpaName".to_owned(), json!(name));
@@ -85,17 +170,20 @@ fn scaled_object(of: &Facts<'_>, status: &mut Map<String, Value>) {
             "group": &*gvk.group, "version": &*gvk.version, "kind": &*gvk.kind, "resource": resource,
         });
         status.insert("scaleTargetGVKR".to_owned(), gvkr);
+    } else {
+        keep(stands, &["scaleTargetKind", "scaleTargetGVKR"], status);
     }
-    let known = of.object.json.pointer("/status/originalReplicaCount").is_some();
-    if let Some(found) = of.found.filter(|_| !known) {
-        status.insert("originalReplicaCount".to_owned(), json!(found));
+    match (stands.get("originalReplicaCount"), of.found) {
+        (None, Some(found)) => drop(status.insert("originalReplicaCount".to_owned(), json!(found))),
+        _ => keep(stands, &["originalReplicaCount"], status),
     }
     let paused = of.object.annotation("autoscaling.keda.sh/paused-replicas");
-    let paused = paused.and_then(|text| text.trim().parse::<i32>().ok());
-    status.insert("pausedReplicaCount".to_owned(), json!(paused));
+    if let Some(paused) = paused.and_then(|text| text.trim().parse::<i32>().ok()) {
+        status.insert("pausedReplicaCount".to_owned(), json!(paused));
+    }
 }
 
-fn metrics(spec: &Spec, status: &mut Map<String, Value>) {
+fn of_spec(of: &Facts<'_>, spec: &Spec, status: &mut Map<String, Value>) {
     let external = |metric: &Metric| matches!(metric, Metric::External(_));
     let names = |external_ones: bool| -> Vec<Value> {
         let signals = spec.signals.iter().filter(|signal| external(&signal.metric) == external_ones);
@@ -114,6 +202,18 @@ fn metrics(spec: &Spec, status: &mut Map<String, Value>) {
     if !resources.is_empty() {
         status.insert("resourceMetricNames".to_owned(), Value::Array(resources));
     }
+    if let Kind::ScaledObject(keda) = &spec.kind
+        && keda.modifiers.is_some()
+    {
+        status.insert("compositeScalerName".to_owned(), json!(COMPOSITE));
+    }
+    let activity = activity::told_of(spec, of.readings, of.decision);
+    if !empty(&activity) {
+        status.insert("triggersActivity".to_owned(), activity);
+    }
+    if let Some(health) = of.decision.and_then(|decision| activity::health(spec, decision)) {
+        status.insert("health".to_owned(), health);
+    }
 }
 
 /// Distinct types in order of name, as KEDA's columns show them.
@@ -124,107 +224,9 @@ fn types(of: &[Value], at: &str) -> String {
     types.join(",")
 }
 
-/// The conditions that stand, with those the decision speaks of in their new form. Others (a cluster's
-/// own tools may add some) stay as they are.
-fn all_conditions(of: &Facts<'_>) -> Vec<Value> {
-    let standing = of.object.json.pointer("/status/conditions").and_then(Value::as_array);
-    let mut all: Vec<Value> = standing.cloned().unwrap_or_default();
-    let mut set = |type_: &str, status: Status, reason: &str, message: &str| {
-        let status = match status {
-            Status::True => "True",
-            Status::False => "False",
-            Status::Unknown => "Unknown",
-        };
-        let new = json!({"type": type_, "status": status, "reason": reason, "message": message});
-        let of_type = |one: &&mut Value| one.get("type").and_then(Value::as_str) == Some(type_);
-        match all.iter_mut().find(of_type) {
-            Some(old) => *old = new,
-            None => all.push(new),
-        }
-    };
-    if let Some(decision) = of.decision {
-        for (type_, condition) in conditions(&decision.conditions) {
-            if let Some((status, reason)) = condition {
-                set(type_, status, reason, message(reason));
-            }
-        }
-    }
-    if let (Asks::ScaledJob, Some(decision)) = (of.asks, of.decision) {
-        // A backlog is what makes it active; it has no cooldown and no idle count to speak of.
-        let work = decision.steps.iter().any(|step| matches!(step.rule, Rule::Strategy | Rule::Min));
-        let (status, reason) =
-            if work { (Status::True, "ScalerActive") } else { (Status::False, "ScalerNotActive") };
-        set("Active", status, reason, message(reason));
-        let paused = decision.steps.iter().any(|step| step.rule == Rule::Paused);
-        let (status, reason) =
-            if paused { (Status::True, "ScaledJobPaused") } else { (Status::False, "ScaledJobUnpaused") };
-        set("Paused", status, reason, "");
-    }
-    // One that was never short of anything has KEDA's conditions alone.
-    let was = standing.is_some_and(|all| all.iter().any(|one| one.get("type") == Some(&json!("Limited"))));
-    match of.limited {
-        Some(lacks) => set("Limited", Status::True, "NoRoom", lacks),
-        None if was => set("Limited", Status::False, "RoomEnough", ""),
-        None => {}
-    }
-    match (of.trouble, of.decision) {
-        (Some(trouble), _) => set("Ready", Status::False, failed(of.asks), trouble),
-        (None, Some(decision)) if decision.conditions.ready.is_none() => {
-            set("Ready", Status::True, ready(of.asks), message(ready(of.asks)));
-        }
-        _ => {}
-    }
-    all
-}
-
-const fn ready(asks: Asks) -> &'static str {
-    match asks {
-        Asks::ScaledJob => "ScaledJobReady",
-        _ => "ScaledObjectReady",
-    }
-}
-
-const fn failed(asks: Asks) -> &'static str {
-    match asks {
-        Asks::ScaledJob => "ScaledJobCheckFailed",
-        _ => "ScaledObjectCheckFailed",
-    }
-}
-
-/// A sentence for each reason. It says nothing that changes from second to second: a message that did
-/// would be a write a second.
-fn message(reason: &str) -> &'static str {
-    match reason {
-        "ScaledObjectReady" => "ScaledObject is defined correctly and is ready for scaling",
-        "ScaledJobReady" => "ScaledJob is defined correctly and is ready to scaling",
-        "ScalerActive" => "Scaling is performed because triggers are active",
-        "ScalerNotActive" => "Scaling is not performed because triggers are not active",
-        "ScalerCooldown" => "Scaler cooling down because triggers are not active",
-        "FallbackExists" => "At least one trigger is falling back on this scaled object",
-        "NoFallbackFound" => "No fallbacks are active on this scaled object",
-        "TriggerError" => "Triggers defined in ScaledObject are not working correctly",
-        "PartialTriggerError" => "Some of the triggers defined in ScaledObject are not working correctly",
-        "ScaledObjectPaused" => "ScaledObject is paused",
-        "ScaledObjectUnpaused" => "pause annotation removed for ScaledObject",
-        _ => "",
-    }
-}
-
-/// Whether a merge patch would change a value.
-#[must_use]
-pub fn changes(stands: &Value, patch: &Value) -> bool {
-    match patch {
-        Value::Object(fields) => fields.iter().any(|(name, patch)| match stands.get(name) {
-            None => !empty(patch),
-            Some(stands) => changes(stands, patch),
-        }),
-        other => stands != other,
-    }
-}
-
 /// Whether writing this where nothing stands leaves nothing: the API server drops what is empty.
-fn empty(patch: &Value) -> bool {
-    match patch {
+fn empty(value: &Value) -> bool {
+    match value {
         Value::Null => true,
         Value::Array(items) => items.is_empty(),
         Value::String(text) => text.is_empty(),

@@ -1,10 +1,11 @@
 //! Kubernetes Events: one for each change, with its reason.
 
+use serde_json::Value;
 use tidegate_core::scale::Decision;
-use tidegate_core::scale::decision::{Because, Rule, Status};
+use tidegate_core::scale::decision::{Because, Conditions, Lost, Rule, Status};
 
 use crate::index::target::Asks;
-use crate::object::Id;
+use crate::object::{Id, Kind, Object};
 
 /// What an Event says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,24 +62,129 @@ pub fn trigger(decision: &Decision) -> Option<&str> {
     })
 }
 
+/// The words that KEDA has for what happens to either kind of object.
+struct Words {
+    ready: &'static str,
+    check_failed: &'static str,
+    update_failed: &'static str,
+    deleted: &'static str,
+    paused: &'static str,
+    unpaused: &'static str,
+}
+
+const SCALED_OBJECT: Words = Words {
+    ready: "ScaledObjectReady",
+    check_failed: "ScaledObjectCheckFailed",
+    update_failed: "ScaledObjectUpdateFailed",
+    deleted: "ScaledObjectDeleted",
+    paused: "ScaledObjectPaused",
+    unpaused: "ScaledObjectUnpaused",
+};
+
+const SCALED_JOB: Words = Words {
+    ready: "ScaledJobReady",
+    check_failed: "ScaledJobCheckFailed",
+    update_failed: "ScaledJobUpdateFailed",
+    deleted: "ScaledJobDeleted",
+    paused: "ScaledJobPaused",
+    unpaused: "ScaledJobUnpaused",
+};
+
+/// `None` for an autoscaler, which KEDA knows nothing of.
+const fn words(asks: Asks) -> Option<&'static Words> {
+    match asks {
+        Asks::ScaledObject => Some(&SCALED_OBJECT),
+        Asks::ScaledJob => Some(&SCALED_JOB),
+        Asks::Autoscaler => None,
+    }
+}
+
+fn said(warning: bool, reason: &'static str, message: impl Into<String>) -> Said {
+    Said { warning, reason, message: message.into() }
+}
+
+/// Its sources are asked from here on.
+#[must_use]
+pub fn begun(asks: Asks) -> Option<Said> {
+    words(asks).map(|_| said(false, "KEDAScalersStarted", "Its triggers are read each second"))
+}
+
+/// Its sources are asked no more.
+#[must_use]
+pub fn ended(asks: Asks) -> Option<Said> {
+    words(asks).map(|_| said(false, "KEDAScalersStopped", "Its triggers are read no more"))
+}
+
+/// It is deleted, and its finalizer goes. KEDA calls that a warning for one of the two.
+#[must_use]
+pub fn deleted(asks: Asks) -> Option<Said> {
+    let message = "It is let go: nothing scales its workload from here on";
+    words(asks).map(|words| said(asks == Asks::ScaledObject, words.deleted, message))
+}
+
+/// It has become what can be scaled, after it was not, or was new.
+#[must_use]
+pub fn ready(asks: Asks) -> Option<Said> {
+    words(asks).map(|words| said(false, words.ready, "It is ready for scaling"))
+}
+
+/// Nothing is decided about it, or nothing is done of that. Its triggers may be what cannot be read.
+#[must_use]
+pub fn refused(asks: Asks, triggers: bool, why: &str) -> Vec<Said> {
+    let failed = words(asks).map(|words| said(true, words.check_failed, why));
+    let scalers = words(asks).filter(|_| triggers).map(|_| said(true, "KEDAScalerFailed", why));
+    failed.into_iter().chain(scalers).collect()
+}
+
+/// What we say on it was not taken.
+#[must_use]
+pub fn not_updated(asks: Asks, why: &str) -> Option<Said> {
+    words(asks).map(|words| said(true, words.update_failed, why))
+}
+
+/// An authentication came, has changed, or is gone.
+#[must_use]
+pub fn authentication(kind: &Kind, happened: Happened) -> Option<Said> {
+    let reason = match (kind, happened) {
+        (Kind::TriggerAuthentication, Happened::Added) => "TriggerAuthenticationAdded",
+        (Kind::TriggerAuthentication, Happened::Updated) => "TriggerAuthenticationUpdated",
+        (Kind::TriggerAuthentication, Happened::Deleted) => "TriggerAuthenticationDeleted",
+        (Kind::ClusterTriggerAuthentication, Happened::Added) => "ClusterTriggerAuthenticationAdded",
+        (Kind::ClusterTriggerAuthentication, Happened::Updated) => "ClusterTriggerAuthenticationUpdated",
+        (Kind::ClusterTriggerAuthentication, Happened::Deleted) => "ClusterTriggerAuthenticationDeleted",
+        _ => return None,
+    };
+    let message = match happened {
+        Happened::Added => "Triggers can refer to it",
+        Happened::Updated => "Triggers that refer to it are read anew",
+        Happened::Deleted => "Triggers that refer to it cannot be read any more",
+    };
+    Some(said(false, reason, message))
+}
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happened {
+    /// It came.
+    Added,
+    /// It asks for something else.
+    Updated,
+    /// It is gone.
+    Deleted,
+}
+
 /// What became different between two decisions, other than the count.
 #[must_use]
 pub fn turned(asks: Asks, before: Option<&Decision>, now: &Decision) -> Vec<Said> {
-    let mut all = Vec::new();
-    if asks != Asks::ScaledObject {
-        return all;
-    }
+    let Some(words) = words(asks) else { return Vec::new() };
+    let mut all = lost(before, now);
     let is = |condition: Option<(Status, &'static str)>| condition.map(|(status, _)| status == Status::True);
     let (old, new) = (before.map(|before| before.conditions), now.conditions);
     let mut turn =
         |old: Option<bool>, new: Option<bool>, yes: (bool, &'static str, &str), no: (&'static str, &str)| {
             match (old, new) {
-                (Some(false) | None, Some(true)) => {
-                    all.push(Said { warning: yes.0, reason: yes.1, message: yes.2.to_owned() });
-                }
-                (Some(true), Some(false)) => {
-                    all.push(Said { warning: false, reason: no.0, message: no.1.to_owned() });
-                }
+                (Some(false) | None, Some(true)) => all.push(said(yes.0, yes.1, yes.2)),
+                (Some(true), Some(false)) => all.push(said(false, no.0, no.1)),
                 _ => {}
             }
         };
@@ -92,11 +198,139 @@ pub fn turned(asks: Asks, before: Option<&Decision>, now: &Decision) -> Vec<Said
         ),
         ("ScaledObjectFallbackDeactivated", "all triggers can be read again"),
     );
+    let paused = if asks == Asks::ScaledJob { "ScaledJob is paused" } else { "ScaledObject is paused" };
     turn(
         old.and_then(|old| is(old.paused)),
         is(new.paused),
-        (false, "ScaledObjectPaused", "ScaledObject is paused"),
-        ("ScaledObjectUnpaused", "pause annotation removed for ScaledObject"),
+        (false, words.paused, paused),
+        (words.unpaused, "the pause annotation is removed, or says false"),
     );
+    if asks == Asks::ScaledJob {
+        turn(
+            old.and_then(|old| is(old.active)),
+            is(new.active),
+            (false, "ScaledJobActive", "its triggers have work"),
+            ("ScaledJobInactive", "its triggers have no work"),
+        );
+    }
     all
+}
+
+/// Triggers named in one Event.
+const LOST_MAX: usize = 3;
+
+/// Triggers that can be read no more, since the decision before.
+fn lost(before: Option<&Decision>, now: &Decision) -> Vec<Said> {
+    let of = |decision: &Decision| -> Vec<(std::sync::Arc<str>, String)> {
+        let steps = decision.steps.iter().filter_map(|step| match &step.because {
+            // One that nobody has asked yet has not failed.
+            Because::Lost { why: Lost::Unread, .. } => None,
+            Because::Lost { signal, .. } | Because::Fallback { signal, .. } => {
+                Some((std::sync::Arc::clone(signal), step.because.to_string()))
+            }
+            _ => None,
+        });
+        steps.collect()
+    };
+    // Most decisions have lost nothing.
+    let now = of(now);
+    if now.is_empty() {
+        return Vec::new();
+    }
+    let known = before.map(of).unwrap_or_default();
+    let new = now.into_iter().filter(|(signal, _)| known.iter().all(|(other, _)| other != signal));
+    let new: Vec<String> = new.take(LOST_MAX).map(|(_, why)| why).collect();
+    if new.is_empty() { Vec::new() } else { vec![said(true, "KEDAMetricSourceFailed", new.join("; "))] }
+}
+
+/// What an object's own conditions say was decided before: whoever decides it for the first time tells only what is
+/// different.
+#[must_use]
+pub fn standing(object: &Object, now: &Decision) -> Decision {
+    let all = object.json.pointer("/status/conditions").and_then(Value::as_array);
+    let is = |type_: &str| {
+        let text = |one: &Value, at: &str| one.get(at).and_then(Value::as_str).map(str::to_owned);
+        let found = all.into_iter().flatten().find(|one| text(one, "type").as_deref() == Some(type_))?;
+        match text(found, "status").as_deref() {
+            Some("True") => Some((Status::True, "")),
+            Some("False") => Some((Status::False, "")),
+            _ => None,
+        }
+    };
+    let conditions = Conditions {
+        active: is("Active"),
+        fallback: is("Fallback"),
+        paused: is("Paused"),
+        ..Conditions::default()
+    };
+    Decision { steps: Vec::new(), conditions, ..now.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tidegate_core::scale::Step;
+
+    use super::*;
+
+    fn decision(lost: &[(&str, Lost)], conditions: Conditions) -> Decision {
+        let step = |(signal, why): &(&str, Lost)| Step {
+            rule: Rule::SignalLost,
+            from: 1,
+            to: 1,
+            because: Because::Lost { signal: (*signal).into(), why: why.clone(), failures: None },
+        };
+        let steps = lost.iter().map(step).collect();
+        Decision { target: "prod/a".into(), replicas: 1, rule: Rule::Steady, steps, conditions }
+    }
+
+    fn reasons(asks: Asks, before: Option<&Decision>, now: &Decision) -> Vec<&'static str> {
+        turned(asks, before, now).iter().map(|said| said.reason).collect()
+    }
+
+    #[test]
+    fn a_trigger_that_fails_is_told_once_and_one_that_was_never_asked_is_not() {
+        let error = || Lost::Error("away".into());
+        let well = decision(&[], Conditions::default());
+        let one = decision(&[("s0", error())], Conditions::default());
+        let both = decision(&[("s0", error()), ("s1", error())], Conditions::default());
+        let unread = decision(&[("s0", Lost::Unread)], Conditions::default());
+        let failed = ["KEDAMetricSourceFailed"];
+        assert_eq!(reasons(Asks::ScaledObject, Some(&well), &one), failed);
+        assert_eq!(reasons(Asks::ScaledObject, Some(&one), &one), [""; 0]);
+        assert_eq!(turned(Asks::ScaledJob, Some(&one), &both)[0].message, "s1: error: away");
+        assert_eq!(reasons(Asks::ScaledObject, None, &unread), [""; 0]);
+        assert_eq!(reasons(Asks::ScaledObject, Some(&unread), &one), failed);
+    }
+
+    #[test]
+    fn a_scaled_job_is_told_of_in_words_of_its_own() {
+        let of = |active, paused| {
+            let condition = |is| Some((if is { Status::True } else { Status::False }, "x"));
+            let conditions =
+                Conditions { active: condition(active), paused: condition(paused), ..Conditions::default() };
+            decision(&[], conditions)
+        };
+        let jobs = |before: &Decision, now: &Decision| reasons(Asks::ScaledJob, Some(before), now);
+        assert_eq!(jobs(&of(false, false), &of(true, false)), ["ScaledJobActive"]);
+        assert_eq!(jobs(&of(true, false), &of(false, true)), ["ScaledJobPaused", "ScaledJobInactive"]);
+        assert_eq!(jobs(&of(false, true), &of(false, false)), ["ScaledJobUnpaused"]);
+        assert_eq!(reasons(Asks::ScaledObject, None, &of(true, true)), ["ScaledObjectPaused"]);
+        assert_eq!(reasons(Asks::Autoscaler, None, &of(true, true)), [""; 0]);
+    }
+
+    #[test]
+    fn what_stands_on_an_object_is_not_told_again() {
+        let paused =
+            Conditions { paused: Some((Status::True, "ScaledObjectPaused")), ..Conditions::default() };
+        let now = decision(&[], paused);
+        let told = |conditions: Value| {
+            let json = json!({"metadata": {"name": "a"}, "status": {"conditions": conditions}});
+            let object = Object::new(Kind::ScaledObject, json).unwrap();
+            reasons(Asks::ScaledObject, Some(&standing(&object, &now)), &now)
+        };
+        assert_eq!(told(json!([{"type": "Paused", "status": "True"}])), [""; 0]);
+        assert_eq!(told(json!([{"type": "Paused", "status": "Unknown"}])), ["ScaledObjectPaused"]);
+        assert_eq!(told(Value::Null), ["ScaledObjectPaused"]);
+    }
 }

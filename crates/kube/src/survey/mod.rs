@@ -13,12 +13,17 @@ use std::collections::BTreeSet;
 use kube::Client;
 use serde_json::Value;
 use tidegate_core::time::Time;
-use tidegate_doctor::cluster::{Cluster, Operators, Quota};
+use tidegate_doctor::cluster::{Cluster, METRICS, Operators, Quota};
 use tidegate_manifest::lint::lint;
 use tidegate_manifest::{Finding, Source, load};
 
 use crate::ask::{self, renewed};
 use crate::migrate;
+use crate::object::Gvk;
+use crate::watch::{resource, said};
+
+/// Kinds of workloads that are listed beside Deployments and StatefulSets: a cluster has a handful.
+const KINDS_MAX: usize = 16;
 
 /// What was seen.
 #[derive(Debug, Default)]
@@ -39,6 +44,8 @@ struct Listed {
     autoscalers: Vec<Value>,
     deployments: Vec<Value>,
     stateful_sets: Vec<Value>,
+    /// Workloads of other kinds that somebody scales.
+    others: Vec<(Gvk, Vec<Value>)>,
     budgets: Vec<Value>,
     quotas: Vec<Value>,
     pods: Vec<Value>,
@@ -56,7 +63,7 @@ pub async fn survey(client: &Client, namespace: Option<&str>, now: Time) -> Surv
     let listed = list(client, namespace);
     let leases = renewed(client, "&labelSelector=app.kubernetes.io/managed-by%3Dtidegate");
     let (mut listed, leases, keda, usage) =
-        tokio::join!(listed, leases, migrate::alive(client), usage_served(client));
+        tokio::join!(listed, leases, migrate::alive(client), metrics_served(client));
     let mut operators = Operators::default();
     match leases {
         Ok(leases) => operators.tidegate = Some(leases),
@@ -73,7 +80,7 @@ pub async fn survey(client: &Client, namespace: Option<&str>, now: Time) -> Surv
     let mut survey = read(listed, now);
     survey.cluster.namespace = namespace.map(str::to_owned);
     survey.cluster.operators = operators;
-    survey.cluster.usage_served = usage;
+    survey.cluster.served = usage;
     survey
 }
 
@@ -113,6 +120,7 @@ async fn list(client: &Client, namespace: Option<&str>) -> Listed {
         quotas: take().unwrap_or_default(),
         ..Listed::default()
     };
+    listed.others = others(client, &place, &listed, &mut unseen).await;
     let pods = take();
     listed.events = take().unwrap_or_default();
     (listed.nodes, listed.cluster_authentications) = (nodes, cluster_authentications);
@@ -126,6 +134,30 @@ async fn list(client: &Client, namespace: Option<&str>) -> Listed {
     listed
 }
 
+/// Workloads of kinds that scalers name, beside those that are listed anyhow.
+async fn others(
+    client: &Client,
+    place: &str,
+    listed: &Listed,
+    unseen: &mut BTreeSet<String>,
+) -> Vec<(Gvk, Vec<Value>)> {
+    let mut all = Vec::new();
+    let kinds = scalers::others(&[&listed.scaled_objects, &listed.autoscalers]);
+    for gvk in kinds.into_iter().take(KINDS_MAX) {
+        match resource(client, &gvk).await {
+            Ok(resource) => {
+                let root = if gvk.group.is_empty() { "/api" } else { "/apis" };
+                let path = format!("{root}/{}{place}/{}", gvk.api_version(), resource.plural);
+                all.extend(seen(client, &path, "", unseen).await.map(|items| (gvk, items)));
+            }
+            Err(error) => {
+                unseen.insert(format!("{}: {}", gvk.keda(), said(&error)));
+            }
+        }
+    }
+    all
+}
+
 async fn seen(client: &Client, path: &str, query: &str, unseen: &mut BTreeSet<String>) -> Option<Vec<Value>> {
     match ask::pages(client, path, query).await {
         Ok(items) => Some(items),
@@ -136,10 +168,11 @@ async fn seen(client: &Client, path: &str, query: &str, unseen: &mut BTreeSet<St
     }
 }
 
-/// Whether usage of pods is served; `None` where the API server does not say.
-async fn usage_served(client: &Client) -> Option<bool> {
+/// Which groups of metrics are served; `None` where the API server does not say.
+async fn metrics_served(client: &Client) -> Option<BTreeSet<&'static str>> {
     let groups = client.list_api_groups().await.ok()?;
-    Some(groups.groups.iter().any(|group| group.name == "metrics.k8s.io"))
+    let served = |name: &&str| groups.groups.iter().any(|group| group.name == **name);
+    Some(METRICS.into_iter().filter(served).collect())
 }
 
 fn read(listed: Listed, now: Time) -> Survey {
@@ -211,6 +244,13 @@ fn linted(listed: &Listed, known: &BTreeSet<String>) -> Vec<Finding> {
     for (kind, all) in [("Deployment", &listed.deployments), ("StatefulSet", &listed.stateful_sets)] {
         let scaled = all.iter().filter(|one| known.contains(&scalers::title(kind, one)));
         scaled.for_each(|one| push("apps/v1", kind, one));
+    }
+    for (gvk, all) in &listed.others {
+        // What lint does not know it has nothing to say of.
+        if tidegate_manifest::object::Kind::of(&gvk.group, &gvk.kind).is_some() {
+            let scaled = all.iter().filter(|one| known.contains(&scalers::title(&gvk.kind, one)));
+            scaled.for_each(|one| push(&gvk.api_version(), &gvk.kind, one));
+        }
     }
     listed.budgets.iter().for_each(|one| push("policy/v1", "PodDisruptionBudget", one));
     listed.quotas.iter().for_each(|one| push("v1", "ResourceQuota", one));

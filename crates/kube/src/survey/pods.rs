@@ -7,6 +7,7 @@ use tidegate_core::time::Time;
 use tidegate_doctor::cluster::{Cause, Pod};
 
 use super::Listed;
+use super::scalers::title;
 use crate::index::pending::{self, Kind};
 use crate::index::pods::time;
 
@@ -16,11 +17,21 @@ const PODS_MAX: usize = 5_000;
 /// Characters of a kubelet's sentence.
 const SENTENCE_MAX: usize = 200;
 
+/// From a pod to what somebody scales: a worker of a LeaderWorkerSet is a StatefulSet's, that is its leader's, which is
+/// another StatefulSet's, which is the set's. Nothing in use is deeper.
+const OWNERS_MAX: usize = 6;
+
 /// The pods of workloads that somebody scales, and of ScaledJobs, of which there is anything to tell.
 pub(super) fn all(listed: &Listed, known: &BTreeSet<String>, now: Time) -> Vec<Pod> {
     let probes = probes(&listed.events);
+    let owners = owners(listed);
     let pods = listed.pods.iter().filter_map(|json| {
-        let workload = workload(json);
+        let mut workload = controller(json);
+        for _ in 0..OWNERS_MAX {
+            let Some(title) = workload.as_ref().filter(|title| !known.contains(*title)) else { break };
+            let Some(above) = owners.get(title) else { break };
+            workload = Some(above.clone());
+        }
         let jobs = json.pointer("/metadata/labels/scaledjob.keda.sh~1name").is_some();
         let ours = jobs || workload.as_ref().is_some_and(|title| known.contains(title));
         let pod = ours.then(|| pod(json, workload, &probes, now))?;
@@ -38,12 +49,20 @@ fn text<'v>(json: &'v Value, at: &str) -> &'v str {
     json.pointer(at).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The workload that a pod's controller belongs to. A Deployment's ReplicaSet has its name and a hash.
-fn workload(pod: &Value) -> Option<String> {
-    let owners = pod.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+/// Whose each thing is that owns pods, itself or by others.
+fn owners(listed: &Listed) -> BTreeMap<String, String> {
+    let kinds =
+        [("Deployment", &listed.deployments), ("StatefulSet", &listed.stateful_sets), ("Pod", &listed.pods)];
+    let each = kinds.into_iter().flat_map(|(kind, all)| all.iter().map(move |json| (kind, json)));
+    each.filter_map(|(kind, json)| Some((title(kind, json), controller(json)?))).collect()
+}
+
+/// What controls an object. A Deployment's ReplicaSet has its name and a hash.
+fn controller(object: &Value) -> Option<String> {
+    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     let owner = owners?.iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true)))?;
     let (kind, name, namespace) =
-        (text(owner, "/kind"), text(owner, "/name"), text(pod, "/metadata/namespace"));
+        (text(owner, "/kind"), text(owner, "/name"), text(object, "/metadata/namespace"));
     Some(match kind {
         "ReplicaSet" => format!("Deployment {namespace}/{}", name.rsplit_once('-')?.0),
         kind => format!("{kind} {namespace}/{name}"),

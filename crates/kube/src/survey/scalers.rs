@@ -1,13 +1,16 @@
 //! What asks for replicas, and what has them.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
-use tidegate_doctor::cluster::{Scaler, Workload};
+use tidegate_doctor::cluster::{CUSTOM, EXTERNAL, Scaler, USAGE, Workload};
 
 use super::Listed;
 use crate::adopt;
 use crate::index::pending;
 use crate::index::target::scaled;
-use crate::object::{Kind, Object};
+use crate::object::{Gvk, Kind, Object};
+use crate::watch::common;
 
 /// `Deployment prod/llama`.
 pub(super) fn title(kind: &str, object: &Value) -> String {
@@ -35,6 +38,17 @@ pub(super) fn all(listed: &Listed) -> Vec<Scaler> {
     each.filter_map(|(kind, json)| Some(scaler(&Object::new(kind, json.clone())?))).collect()
 }
 
+/// The kinds of workloads that are scaled and are not listed anyhow.
+pub(super) fn others(scalers: &[&Vec<Value>]) -> BTreeSet<Gvk> {
+    let all = scalers.iter().flat_map(|all| all.iter());
+    let target = |json: &Value| {
+        let text = |at: &str| json.pointer(at).and_then(Value::as_str);
+        Gvk::of(text("/spec/scaleTargetRef/apiVersion"), text("/spec/scaleTargetRef/kind"))
+    };
+    let kinds = all.filter(|json| json.pointer("/spec/scaleTargetRef").is_some()).map(target);
+    kinds.filter(|gvk| !common().contains(gvk)).collect()
+}
+
 fn scaler(object: &Object) -> Scaler {
     let owner = owner(&object.json);
     let stopped = object.id.kind == Kind::HorizontalPodAutoscaler && adopt::stopped(object);
@@ -56,24 +70,40 @@ fn scaler(object: &Object) -> Scaler {
         namespace: object.id.namespace.to_string(),
         name: object.id.name.to_string(),
         workload,
-        owner,
         idle: stopped || away,
-        reads_usage: reads_usage(object),
+        reads: reads(object, owner.is_some()),
+        owner,
         conditions: conditions.into_iter().flatten().map(condition).collect(),
         failing: failing.collect(),
     }
 }
 
-fn reads_usage(object: &Object) -> bool {
-    let list = |at: &str| object.json.pointer(at).and_then(Value::as_array).cloned().unwrap_or_default();
-    let type_ = |one: &Value| one.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let triggers = list("/spec/triggers").iter().any(|one| matches!(&*type_(one), "cpu" | "memory"));
-    triggers
-        || list("/spec/metrics").iter().any(|one| matches!(&*type_(one), "Resource" | "ContainerResource"))
+/// What it reads of the API server. An autoscaler that KEDA made reads what KEDA itself serves.
+fn reads(object: &Object, kedas: bool) -> BTreeSet<&'static str> {
+    let types = |at: &str| -> Vec<String> {
+        let list = object.json.pointer(at).and_then(Value::as_array);
+        let types = list.into_iter().flatten().filter_map(|one| one.get("type")?.as_str());
+        types.map(str::to_owned).collect()
+    };
+    let mut groups = BTreeSet::new();
+    if types("/spec/triggers").iter().any(|one| matches!(&**one, "cpu" | "memory")) {
+        groups.insert(USAGE);
+    }
+    for metric in types("/spec/metrics") {
+        match &*metric {
+            "Resource" | "ContainerResource" => groups.insert(USAGE),
+            "External" if !kedas => groups.insert(EXTERNAL),
+            "Object" | "Pods" if !kedas => groups.insert(CUSTOM),
+            _ => false,
+        };
+    }
+    groups
 }
 
 pub(super) fn workloads(listed: &Listed) -> Vec<Workload> {
     let kinds = [("Deployment", &listed.deployments), ("StatefulSet", &listed.stateful_sets)];
+    let others = listed.others.iter().map(|(gvk, all)| (&*gvk.kind, all));
+    let kinds = kinds.into_iter().chain(others);
     let each = kinds.into_iter().flat_map(|(kind, all)| all.iter().map(move |json| (kind, json)));
     each.map(|(kind, json)| {
         let count = |at: &str| json.pointer(at).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());

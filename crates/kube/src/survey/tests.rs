@@ -1,7 +1,7 @@
 //! From objects to evidence.
 
 use serde_json::json;
-use tidegate_doctor::cluster::Cause;
+use tidegate_doctor::cluster::{Cause, EXTERNAL, USAGE};
 
 use super::*;
 use crate::index::pods::time;
@@ -62,7 +62,7 @@ fn a_pod_of_a_scaled_workload_is_read_with_what_keeps_it() {
     assert_eq!((loads.starting_s, loads.restarts, loads.grace_s), (Some(900.0), 2, 30));
     assert_eq!(loads.ended, Some(("OOMKilled".to_owned(), 137)));
     assert!(loads.probe.as_deref().is_some_and(|said| said.contains("503")));
-    assert!(cluster.scalers[0].reads_usage);
+    assert_eq!(cluster.scalers[0].reads, [USAGE].into());
     assert_eq!(cluster.scalers[0].workload.as_deref(), Some("Deployment prod/llama"));
 }
 
@@ -109,10 +109,75 @@ fn live_objects_are_linted_and_those_that_keda_made_are_not() {
         },
         "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "llama"}, "maxReplicas": 3},
     });
-    let listed = Listed { scaled_objects: vec![object], autoscalers: vec![made], ..Listed::default() };
+    // Somebody's own, which an adapter has to tell.
+    let mut plain = made.clone();
+    plain["metadata"] = json!({"namespace": "prod", "name": "web"});
+    plain["spec"]["metrics"] = json!([{"type": "External", "external": {"metric": {"name": "queue"}}}]);
+    let mut kedas = made.clone();
+    kedas["spec"]["metrics"] = plain["spec"]["metrics"].clone();
+    let listed =
+        Listed { scaled_objects: vec![object], autoscalers: vec![kedas, plain], ..Listed::default() };
     let survey = at(listed);
     let of_annotation: Vec<&str> =
         survey.findings.iter().filter(|found| found.code == "TG011").map(|found| &*found.file).collect();
     assert_eq!(of_annotation, ["ScaledObject prod/llama"]);
     assert_eq!(survey.cluster.scalers[1].owner.as_deref(), Some("llama"));
+    let reads: Vec<_> = survey.cluster.scalers.iter().map(|one| one.reads.clone()).collect();
+    assert_eq!(reads, [[USAGE].into(), [].into(), [EXTERNAL].into()], "what KEDA serves is its own");
+}
+
+/// Something that another controls.
+fn owned(name: &str, kind: &str, owner: &str, status: &serde_json::Value) -> serde_json::Value {
+    let mut object = pod(name, status);
+    object["metadata"]["ownerReferences"][0] = json!({"kind": kind, "name": owner, "controller": true});
+    object
+}
+
+#[test]
+fn pods_of_a_leader_worker_set_are_its_own_however_many_owners_are_between() {
+    let waits = json!({"phase": "Pending", "conditions": [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"},
+    ]});
+    let mut object = scaled_object();
+    object["spec"]["scaleTargetRef"] =
+        json!({"apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet", "name": "big"});
+    let set = json!({
+        "metadata": {"namespace": "prod", "name": "big"}, "spec": {"replicas": 2}, "status": {"readyReplicas": 1},
+    });
+    let listed = Listed {
+        scaled_objects: vec![object.clone()],
+        // As its controller makes them: a set of leaders, and a set of workers for each leader.
+        stateful_sets: vec![
+            owned("big", "LeaderWorkerSet", "big", &json!({})),
+            owned("big-0", "Pod", "big-0", &json!({})),
+        ],
+        pods: vec![
+            owned("big-0", "StatefulSet", "big", &waits),
+            owned("big-0-1", "StatefulSet", "big-0", &waits),
+            owned("else-0", "StatefulSet", "else", &waits),
+        ],
+        others: vec![(Gvk::of(Some("leaderworkerset.x-k8s.io/v1"), Some("LeaderWorkerSet")), vec![set])],
+        ..Listed::default()
+    };
+    let kinds: Vec<String> =
+        scalers::others(&[&vec![object, scaled_object()]]).iter().map(Gvk::keda).collect();
+    assert_eq!(kinds, ["leaderworkerset.x-k8s.io/v1.LeaderWorkerSet"], "and no Deployment");
+    let cluster = at(listed).cluster;
+    let of: Vec<_> = cluster.pods.iter().map(|pod| (pod.name.as_str(), pod.workload.as_deref())).collect();
+    let big = Some("LeaderWorkerSet prod/big");
+    assert_eq!(of, [("prod/big-0", big), ("prod/big-0-1", big)]);
+    let workload = cluster.workloads.iter().find(|one| Some(&*one.title) == big).unwrap();
+    assert_eq!((workload.wanted, workload.ready), (2, 1));
+}
+
+#[test]
+fn owners_that_own_each_other_end_nowhere_and_soon() {
+    let waits = json!({"phase": "Pending"});
+    let listed = Listed {
+        scaled_objects: vec![scaled_object()],
+        stateful_sets: vec![owned("a", "StatefulSet", "b", &waits), owned("b", "StatefulSet", "a", &waits)],
+        pods: vec![owned("p", "StatefulSet", "a", &waits)],
+        ..Listed::default()
+    };
+    assert!(at(listed).cluster.pods.is_empty());
 }

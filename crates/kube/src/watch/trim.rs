@@ -15,6 +15,7 @@ pub(super) fn trim(kind: &Kind, json: &mut Value) {
     match kind {
         Kind::Workload(_) => {
             metadata.insert("managedFields".to_owned(), managers.as_ref().map_or(Value::Null, replicas));
+            lead(json);
             keep(json, "spec", &["replicas", "selector", "template", "ordinals"]);
         }
         Kind::ScaledObject | Kind::ScaledJob => {
@@ -36,6 +37,16 @@ pub(super) fn trim(kind: &Kind, json: &mut Value) {
         }
         Kind::Job => keep(json, "spec", &["completions", "suspend", "parallelism"]),
         _ => {}
+    }
+}
+
+/// Puts the template of a LeaderWorkerSet's leaders, who take the requests, where the common kinds have theirs. Without
+/// one of their own they are made as the workers are.
+fn lead(json: &mut Value) {
+    let Some(templates) = json.pointer("/spec/leaderWorkerTemplate") else { return };
+    let own = templates.get("leaderTemplate").filter(|template| template.is_object());
+    if let Some(template) = own.or_else(|| templates.get("workerTemplate")).cloned() {
+        json["spec"]["template"] = template;
     }
 }
 
@@ -125,6 +136,23 @@ mod tests {
         assert_eq!(json["metadata"]["managedFields"].as_array().map(Vec::len), Some(2));
         let workload = Workload::of(&Object::new(kind, json).unwrap()).unwrap();
         assert_eq!(workload.writer.as_deref(), Some("argocd"), "the last who wrote the count");
+    }
+
+    #[test]
+    fn of_a_leader_worker_set_the_leaders_template_is_kept_or_else_the_workers() {
+        let kind = Kind::Workload(Gvk::of(Some("leaderworkerset.x-k8s.io/v1"), Some("LeaderWorkerSet")));
+        let template = |grace: u32| json!({"spec": {"terminationGracePeriodSeconds": grace}});
+        for (leader, grace) in [(template(300), 300), (Value::Null, 60)] {
+            let templates = json!({"leaderTemplate": leader, "workerTemplate": template(60), "size": 2});
+            let mut json = json!({
+                "metadata": {"name": "a", "namespace": "prod"},
+                "spec": {"replicas": 2, "leaderWorkerTemplate": templates, "networkConfig": {}},
+            });
+            trim(&kind, &mut json);
+            assert_eq!(json["spec"], json!({"replicas": 2, "template": template(grace)}));
+            let workload = Workload::of(&Object::new(kind.clone(), json).unwrap()).unwrap();
+            assert_eq!(workload.template.unwrap().open(), template(grace));
+        }
     }
 
     #[test]

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use tidegate_core::time::Time;
 use tidegate_signals::Clock;
 
-use super::MANAGER;
-use super::queue::{NewJob, Note, Patch, Scale, Write};
+use super::queue::{How, NewJob, Note, Patch, Scale, Write};
+use super::{MANAGER, applied};
 use crate::object::{Gvk, Id};
 use crate::watch::{resource, said};
 
@@ -149,8 +149,7 @@ impl Gate {
                 Write::Scale(scale) => self.scale(scale).await,
                 Write::Create(job) => self.create(job).await,
                 Write::Delete { id, uid, foreground } => self.delete(id, uid, *foreground).await,
-                Write::Patch(patch) => self.patch(patch).await,
-                Write::State(patch) => self.state(patch).await,
+                Write::Patch(patch) | Write::State(patch) => self.patch(patch).await,
                 Write::Note(note) => self.note(note).await,
             }
         };
@@ -166,9 +165,19 @@ impl Gate {
         let path = format!("{}/scale", self.path(&scale.workload).await?);
         let mut version = scale.version.to_string();
         for _ in 0..=CONFLICTS_MAX {
-            let metadata = json!({"resourceVersion": version, "uid": &*scale.uid});
-            let patch = json!({"metadata": metadata, "spec": {"replicas": scale.to}});
-            match self.merge(&path, &patch).await {
+            let metadata = json!({
+                "name": &*scale.workload.name, "namespace": &*scale.workload.namespace,
+                "resourceVersion": version, "uid": &*scale.uid,
+            });
+            let applied = json!({
+                "apiVersion": "autoscaling/v1", "kind": "Scale",
+                "metadata": metadata, "spec": {"replicas": scale.to},
+            });
+            let sent = match applied::takes_scale(&scale.workload.kind.gvk()) {
+                true => self.apply(&path, &applied).await,
+                false => self.merge(&path, &applied).await,
+            };
+            match sent {
                 Ok(_) => return Ok(Sent::Done),
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 Err(error) => return Err(why(&error, &scale.workload)),
@@ -221,25 +230,18 @@ impl Gate {
         if let Some(subresource) = patch.subresource {
             path = format!("{path}/{subresource}");
         }
-        self.merge(&path, &patch.json).await.map_err(|error| why(&error, &patch.id))?;
-        Ok(Sent::Done)
-    }
-
-    /// A ConfigMap, made when it is not there.
-    async fn state(&self, patch: &Patch) -> Result<Sent, Error> {
-        let path = self.path(&patch.id).await?;
-        match self.merge(&path, &patch.json).await {
-            Ok(_) => return Ok(Sent::Done),
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => return Err(why(&error, &patch.id)),
+        let failed = |error: kube::Error| why(&error, &patch.id);
+        let How::Apply { gone } = &patch.how else {
+            self.merge(&path, &patch.json).await.map_err(failed)?;
+            return Ok(Sent::Done);
+        };
+        let now = self.apply(&path, &applied::whole(patch)).await.map_err(failed)?;
+        if let Some(rest) = applied::left(&now, gone) {
+            if !self.open() {
+                return Err(Error::NoLease);
+            }
+            self.merge(&path, &rest).await.map_err(failed)?;
         }
-        let mut whole = patch.json.clone();
-        whole["apiVersion"] = json!("v1");
-        whole["kind"] = json!("ConfigMap");
-        whole["metadata"]["name"] = json!(&*patch.id.name);
-        let all = format!("/api/v1/namespaces/{}/configmaps?fieldManager={MANAGER}", patch.id.namespace);
-        let made = self.ask(Method::POST, &all, "application/json", &whole).await;
-        made.map_err(|error| why(&error, &patch.id))?;
         Ok(Sent::Done)
     }
 
@@ -250,22 +252,25 @@ impl Gate {
         let event = json!({
             "apiVersion": "v1", "kind": "Event",
             "metadata": {
-                "name": format!("{}.{:x}", note.about.name, note.at.as_micros()), "namespace": namespace,
+                "name": event_name(note), "namespace": namespace,
             },
             "involvedObject": {
                 "apiVersion": gvk.api_version(), "kind": &*gvk.kind, "namespace": &*note.about.namespace,
                 "name": &*note.about.name, "uid": &*note.uid,
             },
             "type": if note.warning { "Warning" } else { "Normal" },
-            "reason": note.reason, "message": note.message, "count": 1,
+            "reason": note.reason, "message": cut(&note.message, MESSAGE_MAX), "count": 1,
             "firstTimestamp": time, "lastTimestamp": time,
             "source": {"component": "tidegate-operator"},
             "reportingComponent": "tidegate-operator", "reportingInstance": self.instance,
         });
         let path = format!("/api/v1/namespaces/{namespace}/events");
-        let made = self.ask(Method::POST, &path, "application/json", &event).await;
-        made.map_err(|error| why(&error, &note.about))?;
-        Ok(Sent::Done)
+        match self.ask(Method::POST, &path, "application/json", &event).await {
+            Ok(_) => Ok(Sent::Done),
+            // The first try got through, and only its answer was lost.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Sent::Done),
+            Err(error) => Err(why(&error, &note.about)),
+        }
     }
 
     async fn path(&self, id: &Id) -> Result<String, Error> {
@@ -299,6 +304,12 @@ impl Gate {
         self.ask(Method::PATCH, &path, "application/merge-patch+json", patch).await
     }
 
+    /// Says what is ours, whoever else had said it.
+    async fn apply(&self, path: &str, whole: &Value) -> Result<Value, kube::Error> {
+        let path = format!("{path}?fieldManager={MANAGER}&force=true");
+        self.ask(Method::PATCH, &path, "application/apply-patch+yaml", whole).await
+    }
+
     async fn ask(&self, method: Method, path: &str, type_: &str, json: &Value) -> Result<Value, kube::Error> {
         let request = Request::builder().method(method).uri(path).header("content-type", type_);
         let request = request.body(json.to_string().into_bytes()).map_err(kube::Error::HttpError)?;
@@ -311,6 +322,26 @@ impl Gate {
 pub(crate) fn stamp(at: Time) -> String {
     let seconds = at.as_micros().div_euclid(1_000_000);
     jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string()
+}
+
+/// An object's name at the most, in characters.
+const NAME_MAX: usize = 253;
+
+/// Bytes of an Event's message; what API servers hold the newer form of Events to.
+const MESSAGE_MAX: usize = 1024;
+
+/// The object's name, the microsecond, and a number for those of one microsecond: 1 + 14 + 8 characters after the name.
+/// In order of time, and the same at each try.
+fn event_name(note: &Note) -> String {
+    let rest = format!(".{:014x}{:08x}", note.at.as_micros().max(0), note.number);
+    let name = cut(&note.about.name, NAME_MAX - rest.len());
+    format!("{}{rest}", name.trim_end_matches(['-', '.']))
+}
+
+/// The beginning of a text, in whole characters.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    let end = (0..=bytes_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
 }
 
 fn name(id: &Id) -> String {
@@ -327,5 +358,33 @@ fn why(error: &kube::Error, id: &Id) -> Error {
         }
         kube::Error::Api(status) => Error::Refused(format!("{}: {}", name(id), status.message)),
         other => Error::Away(said(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Kind;
+
+    fn named(name: &str, number: u32) -> String {
+        let about = Id::new(Kind::ScaledObject, "prod", name);
+        let (uid, at) = ("1".into(), Time::from_secs(1_767_225_600));
+        event_name(&Note { about, uid, warning: false, reason: "x", message: String::new(), at, number })
+    }
+
+    #[test]
+    fn events_of_one_microsecond_have_names_of_their_own() {
+        assert_eq!(named("llama", 7), "llama.0647484620400000000007");
+        assert_ne!(named("llama", 7), named("llama", 8));
+    }
+
+    #[test]
+    fn the_name_of_an_event_is_never_too_long_and_ends_as_names_do() {
+        let long = format!("{}-{}", "a".repeat(229), "b".repeat(23));
+        assert_eq!(long.len(), NAME_MAX);
+        let name = named(&long, 1);
+        assert_eq!(name.len(), NAME_MAX - 1, "{name}");
+        assert!(name.starts_with(&format!("{}.", "a".repeat(229))), "{name}");
+        assert_eq!(cut("aé", 2), "a");
     }
 }

@@ -12,9 +12,14 @@ use tidegate_core::time::{Span, Time};
 use crate::index::target::Key;
 use crate::object::Id;
 
-/// Events waiting to be written. At ten changes a second, which is a fleet in turmoil, that is a minute and a
-/// half; beyond it the oldest is dropped and counted.
-const EVENTS_MAX: usize = 1000;
+/// Events waiting to be written: at some 400 bytes each 1.6 MB. At ten changes a second, which is a fleet in turmoil,
+/// that is seven minutes; two thousand objects that are new at once have two each. Beyond it the oldest is dropped and
+/// counted.
+const EVENTS_MAX: usize = 4000;
+
+/// How often an Event that was not taken is tried again, after 250 ms, 500 ms and 1 s: one that comes late tells
+/// nothing that the status does not. Then it is dropped and counted.
+const EVENT_RETRIES_MAX: u32 = 3;
 
 /// Writes under way at once: an API server takes about 10 ms for one, so 16 are 1,600 a second.
 pub const FLIGHTS_MAX: usize = 16;
@@ -42,15 +47,36 @@ pub struct Scale {
     pub why: String,
 }
 
-/// A change to an object: a JSON merge patch.
+/// A change to an object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Patch {
     /// The object.
     pub id: Id,
     /// `status`, or nothing for the object itself.
     pub subresource: Option<&'static str>,
-    /// The patch.
+    /// How it is said.
+    pub how: How,
+    /// What is said; with [`How::Apply`] without `apiVersion`, `kind` and name.
     pub json: Value,
+}
+
+/// How a change is said to the API server.
+#[derive(Clone, Debug, PartialEq)]
+pub enum How {
+    /// Server-side apply: `json` is all that is ours on this object (or this subresource of it). What we said
+    /// before and do not say now is taken away, unless somebody else said it too.
+    Apply {
+        /// What must not remain though somebody else said it too: a tree whose leaves are the value that goes,
+        /// or `null` for whatever is there. `Null` where nothing is like that.
+        gone: Value,
+    },
+    /// A JSON merge patch: for what is somebody else's and has to go or to change.
+    Merge,
+}
+
+impl How {
+    /// Apply, and leave alone what others said too.
+    pub const APPLY: How = How::Apply { gone: Value::Null };
 }
 
 /// A Kubernetes Event.
@@ -68,6 +94,8 @@ pub struct Note {
     pub message: String,
     /// When.
     pub at: Time,
+    /// Its number among those of this queue, which tells it from others of the same moment. The queue gives it.
+    pub number: u32,
 }
 
 /// A Job of a ScaledJob.
@@ -144,7 +172,11 @@ pub struct Queue {
     /// Slots whose write is under way: a second one of the same waits.
     flying: BTreeSet<Slot>,
     notes: VecDeque<Note>,
+    /// Those that were not taken, with when each is tried again and how often it was.
+    late: VecDeque<(Note, Time, u32)>,
     notes_flying: usize,
+    /// Events so far.
+    numbered: u32,
     dropped: u64,
 }
 
@@ -155,11 +187,13 @@ impl Queue {
             (Some(slot), write) => {
                 self.waiting.insert(slot, Waiting { write, due: now, failures: 0 });
             }
-            (None, Write::Note(note)) => {
+            (None, Write::Note(mut note)) => {
                 if self.notes.len() == EVENTS_MAX {
                     self.notes.pop_front();
                     self.dropped += 1;
                 }
+                note.number = self.numbered;
+                self.numbered = self.numbered.wrapping_add(1);
                 self.notes.push_back(note);
             }
             (None, _) => {}
@@ -178,9 +212,14 @@ impl Queue {
             self.flying.insert(slot);
             return Some((waiting.write, waiting.failures));
         }
-        let note = self.notes.pop_front()?;
+        let due = self.late.front().is_some_and(|(_, due, _)| *due <= now);
+        let late = if due { self.late.pop_front() } else { None };
+        let (note, failures) = match late {
+            Some((note, _, failures)) => (note, failures),
+            None => (self.notes.pop_front()?, 0),
+        };
         self.notes_flying += 1;
-        Some((Write::Note(note), 0))
+        Some((Write::Note(note), failures))
     }
 
     /// A write is done, or will never be.
@@ -196,10 +235,16 @@ impl Queue {
     /// A write did not get through and is to be tried again, unless a newer one has taken its place.
     pub fn failed(&mut self, write: Write, failures: u32, now: Time) {
         self.landed(&write);
-        // An Event that comes late tells nothing that the status does not.
-        let Some(slot) = write.slot() else { return };
         let wait = WAIT_MIN.as_micros().saturating_mul(1 << failures.min(10));
         let due = now + Span::from_micros(wait).min(WAIT_MAX);
+        let Some(slot) = write.slot() else {
+            let full = self.late.len() == EVENTS_MAX || failures >= EVENT_RETRIES_MAX;
+            match write {
+                Write::Note(note) if !full => self.late.push_back((note, due, failures + 1)),
+                _ => self.dropped += 1,
+            }
+            return;
+        };
         self.waiting.entry(slot).or_insert(Waiting { write, due, failures: failures.saturating_add(1) });
     }
 
@@ -243,7 +288,8 @@ impl Queue {
     /// Writes that wait or are under way.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.waiting.len() + self.flying.len() + self.notes.len() + self.notes_flying
+        let notes = self.notes.len() + self.late.len() + self.notes_flying;
+        self.waiting.len() + self.flying.len() + notes
     }
 
     /// Whether there is nothing to write.
@@ -252,7 +298,7 @@ impl Queue {
         self.len() == 0
     }
 
-    /// Events that were never written because there were too many.
+    /// Events that were never written: there were too many, or the API server did not take them.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.dropped
@@ -262,6 +308,7 @@ impl Queue {
     pub fn clear(&mut self) {
         self.waiting.clear();
         self.notes.clear();
+        self.late.clear();
     }
 }
 
@@ -285,7 +332,20 @@ mod tests {
 
     fn note(message: &str) -> Write {
         let (about, uid, at) = (workload("a"), "1".into(), Time::ORIGIN);
-        Write::Note(Note { about, uid, warning: false, reason: "x", message: message.to_owned(), at })
+        Write::Note(Note {
+            about,
+            uid,
+            warning: false,
+            reason: "x",
+            message: message.to_owned(),
+            at,
+            number: 0,
+        })
+    }
+
+    fn text(write: &Write) -> &str {
+        let Write::Note(note) = write else { panic!("an Event") };
+        &note.message
     }
 
     fn at(ms: i64) -> Time {
@@ -329,11 +389,13 @@ mod tests {
     fn counts_go_before_statuses_and_those_before_events() {
         let mut queue = Queue::default();
         queue.push(note("first"), at(0));
-        let patch = Patch { id: workload("a"), subresource: Some("status"), json: json!({}) };
+        let patch =
+            Patch { id: workload("a"), subresource: Some("status"), how: How::Merge, json: json!({}) };
         queue.push(Write::Patch(patch.clone()), at(0));
         queue.push(scale("z", 1), at(0));
         let order: Vec<Write> = std::iter::from_fn(|| Some(queue.pop(at(0))?.0)).collect();
         assert_eq!(order, [scale("z", 1), Write::Patch(patch), note("first")]);
+        assert_eq!(queue.dropped(), 0);
     }
 
     #[test]
@@ -343,7 +405,36 @@ mod tests {
             queue.push(note(&number.to_string()), at(0));
         }
         assert_eq!((queue.len(), queue.dropped()), (EVENTS_MAX, 1));
-        assert_eq!(queue.pop(at(0)), Some((note("1"), 0)));
+        assert_eq!(text(&queue.pop(at(0)).unwrap().0), "1");
+    }
+
+    #[test]
+    fn an_event_that_was_not_taken_is_tried_again_a_few_times_and_then_counted() {
+        let mut queue = Queue::default();
+        queue.push(note("a"), at(0));
+        let mut tries = 0;
+        for wait in [0, 250, 500, 1000] {
+            tries += wait;
+            if wait > 0 {
+                assert_eq!(queue.pop(at(tries - 1)), None);
+            }
+            let (write, failures) = queue.pop(at(tries)).expect("it is due");
+            queue.failed(write, failures, at(tries));
+        }
+        assert_eq!((queue.pop(at(60_000)), queue.len(), queue.dropped()), (None, 0, 1));
+    }
+
+    #[test]
+    fn events_of_one_moment_have_numbers_of_their_own() {
+        let mut queue = Queue::default();
+        queue.push(note("a"), at(0));
+        queue.push(note("b"), at(0));
+        let numbers: Vec<u32> = std::iter::from_fn(|| match queue.pop(at(0))?.0 {
+            Write::Note(note) => Some(note.number),
+            _ => None,
+        })
+        .collect();
+        assert_eq!(numbers, [0, 1]);
     }
 
     #[test]

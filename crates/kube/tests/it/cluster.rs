@@ -63,15 +63,93 @@ async fn a_real_api_server_takes_every_write_and_kubectl_shows_it() {
     operator.stop().await;
 }
 
+/// Which managers have applied a field of an object: `tidegate`, or `tidegate status` for a subresource.
+fn appliers(object: &Value, field: &str) -> Vec<String> {
+    let entries = object["metadata"]["managedFields"].as_array().expect("somebody wrote it");
+    let applied = entries.iter().filter(|one| one["operation"] == "Apply");
+    let its = applied.filter(|one| one["fieldsV1"].pointer(field).is_some());
+    its.map(|one| {
+        let subresource = one["subresource"].as_str().unwrap_or_default();
+        format!("{} {subresource}", one["manager"].as_str().unwrap()).trim_end().to_owned()
+    })
+    .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_real_api_server_what_is_ours_is_applied_and_what_is_others_stays() {
+    let prometheus = Prometheus::start(12.0).await;
+    let Some(cluster) = cluster("server-side apply on a real cluster", &prometheus, 1).await else { return };
+    let theirs = r#"{"metadata": {"finalizers": ["example.com/theirs"]}}"#;
+    cluster.kubectl(&["patch", "so", "llama", "--type=merge", "-p", theirs]).await;
+    let condition_of_theirs = r#"[{"op": "add", "path": "/status/conditions/-",
+        "value": {"type": "Mine", "status": "True", "reason": "Because", "message": ""}}]"#;
+    let operator = Operator::with(cluster.kubeconfig(), false).await;
+    super::rig::within("three replicas", replicas(&cluster, 3)).await;
+    let is = |type_: &'static str, status: &'static str| {
+        move |object: &Value| condition(object, type_).is_some_and(|(is, _)| is == status)
+    };
+    cluster.until("it is active", "so", "llama", is("Active", "True")).await;
+    let add = ["patch", "so", "llama", "--subresource=status", "--type=json", "-p", condition_of_theirs];
+    cluster.kubectl(&add).await;
+    prometheus.set(None);
+    cluster.until("the query fails", "so", "llama", is("Ready", "False")).await;
+    let whole = ["get", "so", "llama", "-o", "json", "--show-managed-fields"];
+    let object: Value = serde_json::from_str(&cluster.kubectl(&whole).await).unwrap();
+    assert!(is("Mine", "True")(&object), "{object}");
+    assert_eq!(object["metadata"]["finalizers"], json!(["example.com/theirs", "finalizer.keda.sh"]));
+    let finalizer = "/f:metadata/f:finalizers/v:\"finalizer.keda.sh\"";
+    assert_eq!(appliers(&object, finalizer), ["tidegate"], "{object}");
+    assert_eq!(appliers(&object, "/f:status/f:conditions"), ["tidegate status"], "{object}");
+    let whole = ["get", "deployment", "llama", "-o", "json", "--show-managed-fields"];
+    let workload: Value = serde_json::from_str(&cluster.kubectl(&whole).await).unwrap();
+    assert_eq!(appliers(&workload, "/f:spec/f:replicas"), ["tidegate scale"], "{workload}");
+    operator.stop().await;
+    let pages = ["-n", "tidegate", "get", "configmaps", "-o", "json", "--show-managed-fields"];
+    let pages: Value = serde_json::from_str(&cluster.succeed(&pages, "").await.unwrap()).unwrap();
+    let page =
+        pages["items"].as_array().unwrap().iter().find(|page| page["data"].get("state.json").is_some());
+    assert_eq!(appliers(page.expect("a page of memory"), "/f:data/f:state.json"), ["tidegate"]);
+    // Nothing holds it any more, so what the other tests find is as they left it.
+    let none = r#"{"metadata": {"finalizers": null}}"#;
+    cluster.kubectl(&["patch", "so", "llama", "--type=merge", "-p", none]).await;
+}
+
+/// Verbs of an account in the audit log that change something, from so many bytes on.
+fn changes(cluster: &Cluster, from: usize, account: &str) -> Option<Vec<String>> {
+    let log = std::fs::read(cluster.audit_log()?).unwrap();
+    let lines = String::from_utf8_lossy(&log[from..]).into_owned();
+    let entries = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let its = entries.filter(|entry| entry["user"]["username"] == account);
+    let writes = its.filter(|entry| {
+        !matches!(entry["verb"].as_str(), Some("get" | "list" | "watch"))
+            && entry["objectRef"]["resource"].is_string()
+    });
+    Some(writes.map(|entry| format!("{} {}", entry["verb"], entry["requestURI"])).collect())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_api_server_sees_no_write_of_one_that_advises() {
     let prometheus = Prometheus::start(50.0).await;
     let Some(cluster) = cluster("advice on a real cluster", &prometheus, 1).await else { return };
+    let account = "system:serviceaccount:tidegate:tidegate-operator";
+    let from = cluster.audit_log().map_or(0, |log| std::fs::read(log).unwrap().len());
     let operator = Operator::with(cluster.kubeconfig(), true).await;
     until("it says so", || operator.told.says("would scale from 1 to 4")).await;
     decisions(&operator, 3).await;
     assert_eq!((operator.connection.requests.writes(), operator.connection.requests.refused()), (0, 0));
     assert_eq!(get(&cluster, "deployment").await["spec"]["replicas"], json!(1));
+    // The API server's own word. That the log knows this account by its writes is seen once it may write.
+    if let Some(writes) = changes(&cluster, from, account) {
+        assert_eq!(writes, Vec::<String>::new());
+        let writer = Operator::with(cluster.kubeconfig(), false).await;
+        super::rig::within("it writes", async {
+            while changes(&cluster, from, account).is_some_and(|writes| writes.is_empty()) {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        })
+        .await;
+        writer.stop().await;
+    }
     operator.stop().await;
 }
 

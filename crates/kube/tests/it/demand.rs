@@ -12,43 +12,38 @@ use tidegate_kube::routes::Route;
 use tidegate_testkit::cluster::{self, Cluster};
 use tokio_util::sync::CancellationToken;
 
+use super::real::{account, complete};
 use super::rig::{until, within};
 
-const OBJECTS: &str = r#"
-apiVersion: v1
-kind: Namespace
-metadata: {name: tidegate}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: tidegate-gateway, namespace: tidegate}
----
+/// Somebody else of the same namespace.
+const STRANGER: &str = r#"
 apiVersion: v1
 kind: ServiceAccount
 metadata: {name: stranger, namespace: tidegate}
 "#;
 
-async fn listening(cluster: &Cluster, stop: &CancellationToken) -> Listening {
-    let kubeconfig = Some(cluster.kubeconfig().to_owned());
+/// The listener, as a pod of the chart's operator would have it.
+pub(crate) async fn listening(cluster: &Cluster, stop: &CancellationToken) -> Listening {
+    let kubeconfig = Some(account(cluster, "tidegate", "tidegate-operator").await);
     let connection = Connection::new(&Options { kubeconfig, ..Options::default() }).await.unwrap();
     let config = listen::Config {
         addr: "127.0.0.1:0".parse().unwrap(),
         namespace: "tidegate".to_owned(),
         names: vec!["127.0.0.1".to_owned()],
-        secret: "certs".to_owned(),
-        ca_config: "ca".to_owned(),
+        secret: "tidegate-demand-certs".to_owned(),
+        ca_config: "tidegate-demand-ca".to_owned(),
         accounts: vec![("tidegate".to_owned(), "tidegate-gateway".to_owned())],
     };
     listen::start(connection.client.clone(), config, stop.clone()).await.unwrap()
 }
 
-async fn token(cluster: &Cluster, account: &str, audience: &[&str], into: &Path) {
+pub(crate) async fn token(cluster: &Cluster, account: &str, audience: &[&str], into: &Path) {
     let arguments = [&["-n", "tidegate", "create", "token", account], audience].concat();
     std::fs::write(into, cluster.succeed(&arguments, "").await.unwrap()).unwrap();
 }
 
 /// A gateway with a token in a file of its own, which trusts the authority in `ca`.
-fn teller(listening: &Listening, name: &str, directory: &Path, ca: &str) -> Teller {
+pub(crate) fn teller(listening: &Listening, name: &str, directory: &Path, ca: &str) -> Teller {
     Teller::start(client::Config {
         operator: listening.addr.to_string(),
         ca: Some(directory.join(ca)),
@@ -80,7 +75,8 @@ async fn heard(listening: &mut Listening, what: &str, is: impl Fn(&Report) -> bo
 async fn a_real_api_server_says_whose_tokens_are_taken_and_words_go_both_ways() {
     let options = cluster::Options { bare: true, ..cluster::Options::default() };
     let Some(cluster) = Cluster::start_or_say("tokens of gateways", options).await else { return };
-    cluster.apply(OBJECTS).await.unwrap();
+    complete(&cluster).await;
+    cluster.apply(STRANGER).await.unwrap();
     let stop = CancellationToken::new();
     let mut listening = listening(&cluster, &stop).await;
     let directory = std::env::temp_dir().join(format!("tidegate-demand-{}", fastrand::u64(..)));
@@ -91,14 +87,14 @@ async fn a_real_api_server_says_whose_tokens_are_taken_and_words_go_both_ways() 
     token(&cluster, "tidegate-gateway", &[], &directory.join("for-another")).await;
     let ca = within("an authority", async {
         loop {
-            if let Ok(map) = cluster.get(&["-n", "tidegate", "configmap", "ca"]).await {
+            if let Ok(map) = cluster.get(&["-n", "tidegate", "configmap", "tidegate-demand-ca"]).await {
                 break map["data"]["ca.crt"].as_str().unwrap().to_owned();
             }
         }
     });
     std::fs::write(directory.join("ca"), ca.await).unwrap();
     // Another authority, whoever's: that of the cluster.
-    let other = ["-n", "tidegate", "secret", "certs"];
+    let other = ["-n", "tidegate", "secret", "tidegate-demand-certs"];
     let certificate = cluster.get(&other).await.unwrap();
     assert!(certificate["data"]["ca.key"].is_string(), "the next operator goes on with it");
     std::fs::write(directory.join("other"), OTHER).unwrap();

@@ -13,7 +13,7 @@ fn root() -> PathBuf {
 }
 
 /// Helm, of `cargo xtask setup`; told where it is not.
-fn helm() -> Option<PathBuf> {
+pub(crate) fn helm() -> Option<PathBuf> {
     let helm = root().join("target/tools/helm/helm");
     if helm.is_file() {
         return Some(helm);
@@ -30,7 +30,7 @@ async fn run(real: &Real, helm: &Path, arguments: &[&str]) -> Output {
     command.output().await.unwrap()
 }
 
-async fn succeed(real: &Real, helm: &Path, arguments: &[&str]) -> String {
+pub(crate) async fn succeed(real: &Real, helm: &Path, arguments: &[&str]) -> String {
     let output = run(real, helm, arguments).await;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "helm {}: {said}", arguments.join(" "));
@@ -45,7 +45,7 @@ const EVERYTHING: &str = "operator.watchNamespaces={helm},operator.secretNames={
 #[tokio::test(flavor = "multi_thread")]
 async fn the_manifests_are_taken_and_their_pods_are_admitted_where_only_restricted_ones_are() {
     let Some(real) = Real::turn("install").await else { return };
-    for file in ["operator.yaml", "operator-advise.yaml"] {
+    for file in ["operator.yaml", "operator-advise.yaml", "complete.yaml"] {
         let arguments = ["apply", "--dry-run=server", "-f", "-"];
         real.cluster.succeed(&arguments, &deploy(&format!("manifests/{file}"))).await.unwrap();
     }
@@ -110,6 +110,41 @@ async fn values_that_mean_nothing_are_refused_by_the_schema() {
                 .await;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains("values don't meet"), "{wrong}: {said}");
+    }
+    let both = "webhook.enabled=true,operator.advise=true";
+    let arguments = ["template", "deploy/helm/tidegate", "--kube-version=1.34.0", "--set", both];
+    let output = run(&real, &helm, &arguments).await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("false where operator.advise is true"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_advises_beside_a_gateway_may_make_no_certificate() {
+    let Some(real) = Real::turn("advice").await else { return };
+    let Some(helm) = helm() else { return };
+    let template = async |set: &str| {
+        let arguments = ["template", "t", "deploy/helm/tidegate", "--kube-version=1.34.0", "--set", set];
+        succeed(&real, &helm, &arguments).await
+    };
+    let verbs = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter_map(|line| line.trim().strip_prefix("verbs: ").map(str::to_owned));
+        lines.filter(|verbs| !verbs.contains("list")).collect()
+    };
+    let advises = template("gateway.enabled=true,operator.advise=true").await;
+    // Reviews of gateways' tokens change nothing; the rest reads what is there.
+    assert_eq!(verbs(&advises), ["[get]", "[create]", "[get]", "[get]", "[get]", "[get]"], "{advises}");
+    assert!(verbs(&template("gateway.enabled=true").await).contains(&"[get, update]".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateways_pod_may_take_as_long_as_the_program_lingers_and_drains() {
+    let Some(real) = Real::turn("drains").await else { return };
+    let Some(helm) = helm() else { return };
+    let set = "gateway.enabled=true,gateway.drainSeconds=600,gateway.lingerSeconds=20";
+    let arguments = ["template", "t", "deploy/helm/tidegate", "--kube-version=1.34.0", "--set", set];
+    let rendered = succeed(&real, &helm, &arguments).await;
+    for line in ["terminationGracePeriodSeconds: 630", "- --linger=20", "- --drain=600", "path: /readyz"] {
+        assert!(rendered.contains(line), "no {line} in\n{rendered}");
     }
 }
 

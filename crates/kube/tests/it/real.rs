@@ -143,6 +143,24 @@ async fn install(cluster: &Cluster) -> PathBuf {
     account(cluster, "tidegate", "tidegate-operator").await
 }
 
+/// `deploy/manifests/complete.yaml`, on a cluster of a test's own. Its webhook is left out: the API server could not
+/// reach a Service, and the test has one that it can.
+pub(crate) async fn complete(cluster: &Cluster) {
+    cluster.apply(&named("Namespace", "tidegate").to_string()).await.unwrap();
+    cluster.apply(&deploy("manifests/complete.yaml")).await.unwrap();
+    for account in ["tidegate-operator", "tidegate-gateway"] {
+        let name = format!("deployment/{account}");
+        cluster.succeed(&["-n", "tidegate", "scale", &name, "--replicas=0"], "").await.unwrap();
+        // Who authorises has a look of its own at roles, a moment later.
+        let who = format!("--as=system:serviceaccount:tidegate:{account}");
+        let can = ["auth", "can-i", "watch", "scaledobjects.keda.sh", "-A", &who];
+        while !cluster.kubectl(&can, "").await.unwrap().status.success() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    cluster.succeed(&["delete", "validatingwebhookconfiguration", "tidegate"], "").await.unwrap();
+}
+
 /// A kubeconfig of a ServiceAccount, as a pod of it would be connected.
 pub(crate) async fn account(cluster: &Cluster, namespace: &str, name: &str) -> PathBuf {
     let token =

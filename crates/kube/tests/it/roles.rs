@@ -1,37 +1,37 @@
 //! The chart's roles are enough and no more: what the API server saw is held against what they grant.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Request;
 use serde_json::{Value, json};
 use tidegate_kube::client::{Connection, Options};
+use tidegate_testkit::cluster::Cluster;
 
 use super::real::{Real, deploy};
 use super::rig::{Operator, Prometheus, Setup, decisions, deployment, scaled_object, until};
+use super::rights::{self, asked, audited, granted, right};
 
-/// Of the operator, as the audit log knows it.
-const ACCOUNT: &str = "system:serviceaccount:tidegate:tidegate-operator";
-
-/// Group, resource with its subresource, verb.
-type Right = (String, String, String);
+/// Of the operator.
+const ACCOUNT: &str = "tidegate-operator";
 
 /// What is granted and never seen as a request, with the reason.
 const UNSEEN: &[(&str, &str, &str, &str)] = &[
     // Asked for within the creation of a Job, by an admission plugin that this cluster has on.
     ("keda.sh", "scaledjobs/finalizers", "update", "admission asks for it"),
+    // An apply that makes its object is a patch in the log, and the server asks for this right within it.
+    ("", "configmaps", "create", "the first page of memory"),
     // Asked for by other tests, of what this walk has not.
     ("", "pods", "patch", "which pod is to go first, before a scale-down"),
     ("metrics.k8s.io", "pods", "list", "triggers cpu and memory"),
     ("discovery.k8s.io", "endpointslices", "list", "a metrics-api trigger over all endpoints of a service"),
     ("discovery.k8s.io", "endpointslices", "watch", "the same"),
-    ("autoscaling", "horizontalpodautoscalers", "patch", "an autoscaler that is adopted"),
     ("autoscaling", "horizontalpodautoscalers", "delete", "the autoscaler that KEDA left behind"),
 ];
 
 /// A kind of somebody else's that has `/scale`, named as the chart's values have it.
-const LEADER_WORKER_SETS: &str = r#"
+pub(crate) const LEADER_WORKER_SETS: &str = r#"
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: leaderworkersets.leaderworkerset.x-k8s.io}
@@ -49,71 +49,35 @@ spec:
         scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas, labelSelectorPath: .status.hpaPodSelector}
 "#;
 
-/// What roles of the installation grant, each verb of each resource by itself.
-async fn granted(real: &Real) -> BTreeSet<Right> {
-    let mut all = BTreeSet::new();
-    for kind in ["clusterroles", "roles"] {
-        let chosen = ["-n", "tidegate", kind, "-l", "app.kubernetes.io/name=tidegate"];
-        let roles = real.cluster.get(&chosen).await.unwrap();
-        let rules =
-            roles["items"].as_array().unwrap().iter().flat_map(|role| role["rules"].as_array().unwrap());
-        for rule in rules {
-            let texts = |field: &str| {
-                rule[field].as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned())
-            };
-            for (group, resource) in
-                texts("apiGroups").flat_map(|group| texts("resources").map(move |one| (group.clone(), one)))
-            {
-                all.extend(texts("verbs").map(|verb| (group.clone(), resource.clone(), verb)));
-            }
-        }
-    }
-    all
+/// Brings that kind to a cluster.
+pub(crate) async fn leader_worker_sets(cluster: &Cluster) {
+    cluster.apply(LEADER_WORKER_SETS).await.unwrap();
+    let definition = "crd/leaderworkersets.leaderworkerset.x-k8s.io";
+    let established = ["wait", "--for=condition=Established", "--timeout=60s", definition];
+    cluster.succeed(&established, "").await.unwrap();
 }
 
-/// The audit log, from so many bytes on.
-fn audited(real: &Real, from: usize) -> Option<String> {
-    let log = std::fs::read(real.cluster.audit_log()?).unwrap();
-    Some(String::from_utf8_lossy(&log[from..]).into_owned())
-}
-
-/// What the account asked for, and what of it was refused. What came before is of other tests: of a server
-/// that has just started, and refuses whoever it does not know yet.
-fn asked(real: &Real, from: usize) -> Option<(BTreeSet<Right>, Vec<Value>)> {
-    let (mut seen, mut refused) = (BTreeSet::new(), Vec::new());
-    for line in audited(real, from)?.lines() {
-        // The last line may be half written.
-        let Ok(entry) = serde_json::from_str::<Value>(line) else { continue };
-        if entry["user"]["username"] != ACCOUNT {
-            continue;
-        }
-        if entry["responseStatus"]["code"] == 403 {
-            refused.push(json!([entry["verb"], entry["requestURI"], entry["responseStatus"]["message"]]));
-        }
-        let text = |at: &str| entry.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned();
-        // Discovery is not about a resource; whoever is logged in may ask for it.
-        if text("/objectRef/resource").is_empty() {
-            continue;
-        }
-        let mut resource = text("/objectRef/resource");
-        if !text("/objectRef/subresource").is_empty() {
-            resource = format!("{resource}/{}", text("/objectRef/subresource"));
-        }
-        seen.insert((text("/objectRef/apiGroup"), resource, text("/verb")));
-    }
-    Some((seen, refused))
+/// A plain autoscaler that is taken over at once; nobody serves its metrics, which are asked for all the same.
+async fn autoscaler(real: &Real) {
+    real.put(deployment("d", 1)).await;
+    let of = |name: &str| json!({"metric": {"name": name}, "target": {"type": "Value", "value": "5"}});
+    let mut described = of("rate");
+    described["describedObject"] = json!({"apiVersion": "v1", "kind": "Service", "name": "d"});
+    real.put(json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "d", "annotations": {"tidegate.dev/adopt": "confirmed"}},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"},
+            "minReplicas": 1, "maxReplicas": 3,
+            "metrics": [{"type": "External", "external": of("queue")}, {"type": "Object", "object": described}],
+        },
+    }))
+    .await;
 }
 
 /// A Deployment's, a StatefulSet's and a LeaderWorkerSet's objects, a ScaledJob, and authentications of both kinds.
 async fn everything(real: &Real, prometheus: &Prometheus) {
-    real.cluster.apply(LEADER_WORKER_SETS).await.unwrap();
-    let established = [
-        "wait",
-        "--for=condition=Established",
-        "--timeout=60s",
-        "crd/leaderworkersets.leaderworkerset.x-k8s.io",
-    ];
-    real.cluster.succeed(&established, "").await.unwrap();
+    leader_worker_sets(real.cluster).await;
     let secret = |name: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"password": "x"}});
     let of_secret =
         json!({"secretTargetRef": [{"parameter": "password", "name": "login", "key": "password"}]});
@@ -190,11 +154,12 @@ async fn the_roles_of_the_chart_grant_what_is_asked_for_and_nothing_else() {
     let prometheus = Prometheus::start(3.0).await;
     let Some(real) = Real::turn("roles").await else { return };
     everything(&real, &prometheus).await;
+    autoscaler(&real).await;
     // As in a cluster where no operator was before.
     for left in ["leases", "configmaps"] {
         real.cluster.succeed(&["-n", "tidegate", "delete", left, "--all"], "").await.unwrap();
     }
-    let from = audited(&real, 0).map_or(0, |log| log.len());
+    let from = audited(real.cluster, 0).map_or(0, |log| log.len());
     let operator = real.operator_of(Setup::default()).await;
     for (kind, name) in [("deployment", "a"), ("statefulset", "b"), ("leaderworkerset", "c")] {
         real.replicas(kind, name, 1).await;
@@ -211,12 +176,11 @@ async fn the_roles_of_the_chart_grant_what_is_asked_for_and_nothing_else() {
     real.until("the first Job is cleared away", "job", &first, Value::is_null).await;
     // Conflicts: the counts are read again, and written all the same.
     let edits = editor(&real, &[("deployments", "a"), ("statefulsets", "b")]).await;
-    let both = |seen: &BTreeSet<Right>| {
-        ["deployments/scale", "statefulsets/scale"]
-            .iter()
-            .all(|one| seen.contains(&("apps".to_owned(), (*one).to_owned(), "get".to_owned())))
+    let known = || {
+        let needed = ["deployments/scale", "statefulsets/scale"];
+        asked(real.cluster, ACCOUNT, from)
+            .is_some_and(|(seen, _)| needed.iter().all(|one| seen.contains(&right("apps", one, "get"))))
     };
-    let known = || asked(&real, from).is_some_and(|(seen, _)| both(&seen));
     for value in (0..40).map(|turn| if turn % 2 == 0 { 30.0 } else { 3.0 }) {
         if known() {
             break;
@@ -227,22 +191,69 @@ async fn the_roles_of_the_chart_grant_what_is_asked_for_and_nothing_else() {
     edits.store(true, Ordering::SeqCst);
     until("a conflict was seen", known).await;
     operator.stop().await;
+    let pages = real.cluster.get(&["-n", "tidegate", "configmaps"]).await.unwrap();
+    let made = |page: &Value| page["data"].get("state.json").is_some();
+    assert!(pages["items"].as_array().unwrap().iter().any(made), "a page of memory was made");
     // A second one patches the memory that the first has made.
     let again = real.operator_of(Setup::default()).await;
     decisions(&again, 8).await;
     again.stop().await;
 
-    let Some((seen, refused)) = asked(&real, from) else { return };
+    let Some((seen, refused)) = asked(real.cluster, ACCOUNT, from) else { return };
     assert_eq!(refused, Vec::<Value>::new());
-    let granted = granted(&real).await;
-    let known: BTreeSet<Right> = UNSEEN
-        .iter()
-        .map(|(group, resource, verb, _)| ((*group).into(), (*resource).into(), (*verb).into()))
-        .collect();
-    let unseen: BTreeSet<&Right> = granted.difference(&seen).filter(|right| !known.contains(right)).collect();
-    assert!(unseen.is_empty(), "granted and never asked for: {unseen:?}");
-    let stale: BTreeSet<&Right> = known.difference(&granted).collect();
-    assert!(stale.is_empty(), "said to be granted, and not: {stale:?}");
+    rights::compare(&granted(real.cluster, "tidegate", "operator").await, &seen, UNSEEN);
+}
+
+/// Roles in one namespace, of a release of its own: what the chart makes of `operator.watchNamespaces`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_roles_of_one_namespace_are_enough_for_it_and_reach_no_other() {
+    let prometheus = Prometheus::start(12.0).await;
+    let Some(real) = Real::turn("scoped").await else { return };
+    let Some(helm) = super::install::helm() else { return };
+    leader_worker_sets(real.cluster).await;
+    let set = "operator.watchNamespaces={scoped},gateway.enabled=true,operator.replicas=0,gateway.replicas=0";
+    let arguments = ["template", "scoped", "deploy/helm/tidegate", "-n", "tidegate", "--skip-crds"];
+    let arguments = [&arguments[..], &["--kube-version=1.34.0", "--set", set]].concat();
+    let rendered = super::install::succeed(&real, &helm, &arguments).await;
+    real.cluster.apply(&rendered).await.unwrap();
+    real.put(deployment("llama", 1)).await;
+    real.put(scaled_object("llama", &prometheus, json!({}))).await;
+    let from = audited(real.cluster, 0).map_or(0, |log| log.len());
+    let account = super::real::account(real.cluster, "tidegate", "scoped-operator").await;
+    let setup = || Setup { namespaces: vec!["scoped"], ..Setup::default() };
+    let operator = Operator::of(&account, setup()).await;
+    real.replicas("deployment", "llama", 3).await;
+    let gateway = super::real::account(real.cluster, "tidegate", "scoped-gateway").await;
+    let options = Options { kubeconfig: Some(gateway), ..Options::default() };
+    let client = Connection::new(&options).await.unwrap().client;
+    let (out, mut seen) = tokio::sync::watch::channel(tidegate_kube::routes::Seen::default());
+    let sight = tidegate_kube::watch::Sight { namespaces: vec!["scoped".into()], selector: None };
+    let routing = tokio::spawn(tidegate_kube::routes::watch(client, sight, out));
+    let listed = seen.wait_for(|seen| seen.complete && seen.table.contains_key("scoped/llama"));
+    super::rig::within("the gateway's table", listed).await.unwrap();
+    routing.abort();
+    decisions(&operator, 4).await;
+    operator.stop().await;
+    for name in ["scoped-operator", "scoped-gateway"] {
+        let Some((seen, refused)) = asked(real.cluster, name, from) else { return };
+        assert_eq!((seen.is_empty(), refused), (false, Vec::new()), "{name}");
+    }
+    // Not vacuous: of another namespace it sees nothing.
+    let who = "--as=system:serviceaccount:tidegate:scoped-operator";
+    let rights = [
+        ("list", "pods", "--subresource="),
+        ("patch", "deployments.apps", "--subresource=scale"),
+        ("list", "scaledobjects.keda.sh", "--subresource="),
+    ];
+    for (verb, resource, sub) in rights {
+        for (namespace, answer) in [("scoped", "yes"), ("default", "no")] {
+            let can = ["auth", "can-i", verb, resource, sub, "-n", namespace, who];
+            let said = real.cluster.kubectl(&can, "").await.unwrap();
+            let said = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+            assert_eq!(said, answer, "{verb} {resource} in {namespace}");
+        }
+    }
+    real.cluster.succeed(&["delete", "-f", "-", "--ignore-not-found"], &rendered).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
-//! An API server of a few hundred lines: objects with versions, watches, merge patches, `/scale` and
-//! `/status`, conflicts. It can be stopped and started again with all it knows, and it remembers every
+//! An API server of a few hundred lines: objects with versions, watches, merge patches, server-side apply, `/scale`
+//! and `/status`, conflicts. It can be stopped and started again with all it knows, and it remembers every
 //! request that would change something. It knows no schema and no authorisation, but what a test refuses.
 //!
 //! It serves one kind of custom resource, `Engine`, whose count is elsewhere than others' ([`custom`]).
@@ -21,7 +21,17 @@ use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
+#[path = "apply.rs"]
+mod apply;
+#[path = "server/custom.rs"]
 mod custom;
+#[path = "server/troubles.rs"]
+mod troubles;
+#[path = "writes.rs"]
+mod writes;
+
+use apply::Owners;
+use writes::{apply as applied, create, patch, read, replace};
 
 type Body = BoxBody<Bytes, Infallible>;
 
@@ -43,6 +53,8 @@ type Place = (String, String, String);
 #[derive(Default)]
 struct State {
     objects: BTreeMap<Place, Value>,
+    /// Who said what of each.
+    owners: BTreeMap<Place, Owners>,
     version: u64,
     written: Vec<Written>,
     /// Every change since `forgotten`, in order, for watches that begin at an older version.
@@ -51,6 +63,8 @@ struct State {
     forgotten: u64,
     /// How many requests were answered with each method, from the start.
     asked: BTreeMap<String, u64>,
+    /// How long each watch asked to last, in seconds.
+    watches: Vec<u32>,
     /// What is refused: a method, what a path contains, and with which status.
     refused: Vec<(Method, String, StatusCode)>,
 }
@@ -62,6 +76,8 @@ pub(crate) struct Server {
     stop: CancellationToken,
     /// Whether writes wait, and are carried out later, whoever is still there.
     stalled: watch::Sender<bool>,
+    /// Of what no read is answered.
+    hushed: watch::Sender<&'static str>,
 }
 
 /// What every connection shares.
@@ -70,6 +86,7 @@ struct Shared {
     state: Arc<Mutex<State>>,
     changes: broadcast::Sender<()>,
     stalled: watch::Receiver<bool>,
+    hushed: watch::Receiver<&'static str>,
 }
 
 impl Drop for Server {
@@ -90,6 +107,7 @@ impl Server {
             changes: broadcast::channel(1024).0,
             stop: CancellationToken::new(),
             stalled: watch::channel(false).0,
+            hushed: watch::channel("").0,
         };
         server.resume().await;
         server
@@ -112,32 +130,9 @@ impl Server {
             state: Arc::clone(&self.state),
             changes: self.changes.clone(),
             stalled: self.stalled.subscribe(),
+            hushed: self.hushed.subscribe(),
         };
         tokio::spawn(serve(listener, shared, self.stop.clone()));
-    }
-
-    /// Forgets every version but the present one: watches end with 410, and so do those that begin earlier.
-    pub(crate) fn expire(&self) {
-        let mut state = lock(&self.state);
-        // One that is up to date must notice as well.
-        state.version += 1;
-        state.forgotten = state.version;
-        state.history.clear();
-        drop(state);
-        let _ = self.changes.send(());
-    }
-
-    /// From now on writes are taken and not carried out; with `false` all of them are, in the order they came.
-    pub(crate) fn stall(&self, stalled: bool) {
-        self.stalled.send_replace(stalled);
-    }
-
-    /// From now on such requests are answered with this status; with none they are served again.
-    pub(crate) fn refuse(&self, method: Method, path: &str, code: Option<u16>) {
-        let mut state = lock(&self.state);
-        state.refused.retain(|(of, part, _)| *of != method || part != path);
-        let code = code.map(|code| StatusCode::from_u16(code).expect("a status"));
-        state.refused.extend(code.map(|code| (method, path.to_owned(), code)));
     }
 
     /// How many requests came with a method, watches among them.
@@ -149,7 +144,10 @@ impl Server {
         let namespace = text(&object, "/metadata/namespace");
         let place = (plural.to_owned(), namespace, text(&object, "/metadata/name"));
         let mut state = lock(&self.state);
-        let known = state.objects.contains_key(&place);
+        let before = state.objects.get(&place).cloned();
+        let known = before.is_some();
+        let owners = state.owners.entry(place.clone()).or_default();
+        owners.updated("somebody", "", &before.unwrap_or_default(), &object);
         if object.pointer("/metadata/uid").is_none() {
             object["metadata"]["uid"] = json!(format!("{}-{}", place.2, state.version));
         }
@@ -168,6 +166,12 @@ impl Server {
     pub(crate) fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
         let place = (plural.to_owned(), namespace.to_owned(), name.to_owned());
         lock(&self.state).objects.get(&place).cloned()
+    }
+
+    /// Who said a field of an object: `tidegate Apply`, `somebody Update`, …
+    pub(crate) fn owners(&self, plural: &str, namespace: &str, name: &str, field: &[&str]) -> Vec<String> {
+        let place = (plural.to_owned(), namespace.to_owned(), name.to_owned());
+        lock(&self.state).owners.get(&place).map(|owners| owners.of(field)).unwrap_or_default()
     }
 
     pub(crate) fn all(&self, plural: &str) -> Vec<Value> {
@@ -222,6 +226,7 @@ impl State {
         if deleting && !held {
             self.history.push((self.version, "DELETED", place.clone(), object.clone()));
             self.objects.remove(&place);
+            self.owners.remove(&place);
         } else {
             self.objects.insert(place, object.clone());
         }
@@ -241,6 +246,7 @@ impl State {
         }
         self.version += 1;
         self.objects.remove(place);
+        self.owners.remove(place);
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         self.history.push((self.version, "DELETED", place.clone(), object));
     }
@@ -273,6 +279,16 @@ async fn serve(listener: TcpListener, shared: Shared, stop: CancellationToken) {
     }
 }
 
+/// The one kind of somebody else's that is served.
+fn leader_worker_sets() -> Value {
+    let resource = |name: &str, kind: &str| json!({"name": name, "singularName": "", "namespaced": true, "kind": kind, "verbs": ["get", "list", "watch"]});
+    let both = [resource("leaderworkersets", "LeaderWorkerSet"), resource("leaderworkersets/scale", "Scale")];
+    json!({
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "leaderworkerset.x-k8s.io/v1",
+        "resources": both,
+    })
+}
+
 /// What a path names.
 struct Path {
     plural: String,
@@ -295,12 +311,15 @@ fn path(text: &str) -> Path {
 }
 
 async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
-    let Shared { state, changes, mut stalled } = shared;
+    let Shared { state, changes, mut stalled, mut hushed } = shared;
     if request.uri().path() == "/version" {
         return reply(StatusCode::OK, &json!({"major": "1", "minor": "36"}));
     }
     if request.uri().path() == custom::GROUP {
         return reply(StatusCode::OK, &custom::resources());
+    }
+    if request.uri().path() == "/apis/leaderworkerset.x-k8s.io/v1" {
+        return reply(StatusCode::OK, &leader_worker_sets());
     }
     let path = path(request.uri().path());
     let query: BTreeMap<String, String> = request
@@ -323,13 +342,18 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
         return outcome(Err((code, "refused")));
     }
     if method == Method::GET && query.contains_key("watch") {
+        let lasts = query.get("timeoutSeconds").and_then(|text| text.parse().ok());
+        lock(&state).watches.push(lasts.unwrap_or(0));
         return watch_of(path, &query, state, changes.subscribe());
     }
     let who = request.headers().get("authorization").and_then(|value| value.to_str().ok());
     let who = who.unwrap_or_default().trim_start_matches("Bearer ").to_owned();
+    let type_ = request.headers().get("content-type").and_then(|value| value.to_str().ok());
+    let applies = type_ == Some("application/apply-patch+yaml");
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     if method == Method::GET {
+        let _ = hushed.wait_for(|plural| *plural != path.plural).await;
         let state = lock(&state);
         // Nobody serves it until a test puts some.
         let unserved = path.plural == "podmetrics" && !state.holds("podmetrics");
@@ -349,7 +373,8 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
         let done = match method {
             Method::POST => create(&mut state, &path, body.clone()),
             Method::PUT => replace(&mut state, &path, body.clone()),
-            Method::PATCH => patch(&mut state, &path, &body),
+            Method::PATCH if applies => applied(&mut state, &path, &body, &query),
+            Method::PATCH => patch(&mut state, &path, &body, &query),
             _ => {
                 state.remove(&(path.plural, path.namespace, path.name));
                 Ok(json!({"kind": "Status", "status": "Success"}))
@@ -480,91 +505,3 @@ type Outcome = Result<Value, (StatusCode, &'static str)>;
 
 const MISSING: (StatusCode, &str) = (StatusCode::NOT_FOUND, "NotFound");
 const CONFLICT: (StatusCode, &str) = (StatusCode::CONFLICT, "Conflict");
-
-fn place(path: &Path) -> Place {
-    (path.plural.clone(), path.namespace.clone(), path.name.clone())
-}
-
-fn scale_of(path: &Path, object: &Value) -> Value {
-    if path.plural == custom::PLURAL {
-        return custom::scale(object);
-    }
-    json!({
-        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": object["metadata"],
-        "spec": {"replicas": object["spec"]["replicas"]}, "status": {"replicas": object["status"]["replicas"]},
-    })
-}
-
-fn read(state: &State, path: &Path) -> Outcome {
-    let object = state.objects.get(&place(path)).cloned().ok_or(MISSING)?;
-    Ok(if path.subresource == "scale" { scale_of(path, &object) } else { object })
-}
-
-fn create(state: &mut State, path: &Path, mut body: Value) -> Outcome {
-    if path.plural == "tokenreviews" {
-        // Every token is a gateway's; who may not is for a real API server to say.
-        let user = json!({"username": "system:serviceaccount:tidegate:tidegate-gateway"});
-        let audiences = body["spec"]["audiences"].clone();
-        body["status"] = json!({"authenticated": true, "user": user, "audiences": audiences});
-        return Ok(body);
-    }
-    let name = text(&body, "/metadata/name");
-    let place = (path.plural.clone(), path.namespace.clone(), name.clone());
-    if state.objects.contains_key(&place) {
-        return Err((StatusCode::CONFLICT, "AlreadyExists"));
-    }
-    body["metadata"]["namespace"] = json!(path.namespace);
-    body["metadata"]["uid"] = json!(format!("{name}-{}", state.version));
-    Ok(state.store("ADDED", place, body))
-}
-
-fn replace(state: &mut State, path: &Path, body: Value) -> Outcome {
-    let place = place(path);
-    let known = state.objects.get(&place).ok_or(MISSING)?;
-    if text(&body, "/metadata/resourceVersion") != text(known, "/metadata/resourceVersion") {
-        return Err(CONFLICT);
-    }
-    Ok(state.store("MODIFIED", place, body))
-}
-
-fn patch(state: &mut State, path: &Path, patch: &Value) -> Outcome {
-    let place = place(path);
-    let mut object = state.objects.get(&place).cloned().ok_or(MISSING)?;
-    for field in ["resourceVersion", "uid"] {
-        let asked = patch.pointer(&format!("/metadata/{field}"));
-        if asked.is_some_and(|asked| Some(asked) != object["metadata"].get(field)) {
-            return Err(CONFLICT);
-        }
-    }
-    let mut patch = patch.clone();
-    match path.subresource.as_str() {
-        "scale" if path.plural == custom::PLURAL => {
-            patch = json!({"spec": {"size": patch["spec"]["replicas"]}});
-        }
-        "scale" => patch = json!({"spec": {"replicas": patch["spec"]["replicas"]}}),
-        "status" => patch = json!({"status": patch["status"]}),
-        _ => {}
-    }
-    let before = object.clone();
-    merge(&mut object, &patch);
-    let same = before == object;
-    let object = if same { object } else { state.store("MODIFIED", place, object) };
-    Ok(if path.subresource == "scale" { scale_of(path, &object) } else { object })
-}
-
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(fields) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    for (name, value) in fields {
-        if value.is_null() {
-            target.as_object_mut().expect("an object").remove(name);
-        } else {
-            merge(&mut target[name], value);
-        }
-    }
-}

@@ -113,10 +113,9 @@ fn workload_trigger(selector: &str) -> Value {
     json!([{"type": "kubernetes-workload", "metadata": {"podSelector": selector, "value": "2"}}])
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn pods_that_want_tls_and_a_key_are_asked_with_what_stands_in_a_secret() {
-    let server = Server::start().await;
-    let certified = rcgen::generate_simple_self_signed(["engine.internal".to_owned()]).unwrap();
+/// A certificate for a name, and who believes it.
+fn tls(name: &str) -> (TlsAcceptor, String) {
+    let certified = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
     let key = certified.signing_key.serialize_der().try_into().unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -124,8 +123,42 @@ async fn pods_that_want_tls_and_a_key_are_asked_with_what_stands_in_a_secret() {
         .with_no_client_auth()
         .with_single_cert(vec![certified.cert.der().clone()], key)
         .unwrap();
+    (TlsAcceptor::from(Arc::new(config)), certified.cert.pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_a_service_account_is_asked_for_and_shown() {
+    let server = Server::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let page = Page::guarded(listener, &vllm(24, 1), Some((TlsAcceptor::from(Arc::new(config)), "hunter2")));
+    let page = Page::guarded(listener, r#"{"waiting": 11}"#, Some((tls("localhost").0, "token-of-reader")));
+    let metadata = json!({
+        "url": format!("https://localhost:{}/", page.port), "valueLocation": "waiting", "targetValue": "5",
+        "authMode": "bearer", "unsafeSsl": "true",
+    });
+    let trigger =
+        json!({"type": "metrics-api", "metadata": metadata, "authenticationRef": {"name": "account"}});
+    let token = json!({"parameter": "token", "serviceAccountName": "reader"});
+    server.put(
+        "triggerauthentications",
+        json!({
+            "metadata": {"namespace": "prod", "name": "account"},
+            "spec": {"boundServiceAccountToken": [token]},
+        }),
+    );
+    server.put("deployments", deployment("llama", 1));
+    server.put("scaledobjects", triggered("llama", json!([trigger]), json!({})));
+    let operator = Operator::start(&server, false).await;
+    // Eleven wait for five a replica.
+    until("three replicas", || server.replicas("llama") == 3).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_want_tls_and_a_key_are_asked_with_what_stands_in_a_secret() {
+    let server = Server::start().await;
+    let (acceptor, ca) = tls("engine.internal");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let page = Page::guarded(listener, &vllm(24, 1), Some((acceptor, "hunter2")));
     let mut workload = deployment("llama", 1);
     workload["spec"]["template"]["metadata"] = json!({"annotations": {
         "prometheus.io/port": page.port.to_string(), "prometheus.io/scheme": "https",
@@ -144,7 +177,7 @@ async fn pods_that_want_tls_and_a_key_are_asked_with_what_stands_in_a_secret() {
     let secret = |key: &str| {
         json!({
             "metadata": {"namespace": "prod", "name": "engine"},
-            "data": {"key": text(key), "ca.crt": text(&certified.cert.pem())},
+            "data": {"key": text(key), "ca.crt": text(&ca)},
         })
     };
     server.put("secrets", secret("a wrong one"));
@@ -203,7 +236,7 @@ async fn nodes_are_counted_where_the_trigger_says_so() {
     operator.stop().await;
 }
 
-fn measured(name: &str, cpu: &str) -> Value {
+pub(crate) fn measured(name: &str, cpu: &str) -> Value {
     json!({
         "apiVersion": "metrics.k8s.io/v1beta1", "kind": "PodMetrics",
         "metadata": {"namespace": "prod", "name": name}, "timestamp": "2026-06-01T00:00:00Z", "window": "15s",
@@ -211,7 +244,7 @@ fn measured(name: &str, cpu: &str) -> Value {
     })
 }
 
-fn cpu_trigger() -> Value {
+pub(crate) fn cpu_trigger() -> Value {
     json!([{"type": "cpu", "metricType": "Utilization", "metadata": {"value": "60"}}])
 }
 

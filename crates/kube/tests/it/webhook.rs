@@ -10,10 +10,12 @@ use tidegate_testkit::cluster::{self, Cluster};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::real::{account, complete, named};
 use super::rig::within;
 
-async fn replica(cluster: &Cluster, stop: &CancellationToken) -> Running {
-    let kubeconfig = Some(cluster.kubeconfig().to_owned());
+/// One that serves, as a pod of the chart's operator would.
+pub(crate) async fn replica(cluster: &Cluster, stop: &CancellationToken) -> Running {
+    let kubeconfig = Some(account(cluster, "tidegate", "tidegate-operator").await);
     let client = Connection::new(&Options { kubeconfig, ..Options::default() }).await.unwrap().client;
     let config = Config {
         addr: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -28,7 +30,7 @@ async fn replica(cluster: &Cluster, stop: &CancellationToken) -> Running {
 }
 
 /// What asks for reviews. It fails where nobody answers, so that what passes has passed a review.
-fn configuration(at: SocketAddr) -> Value {
+pub(crate) fn configuration(at: SocketAddr) -> Value {
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
         "metadata": {"name": "tidegate"},
@@ -68,10 +70,8 @@ async fn apply(cluster: &Cluster, object: &str) -> (bool, String) {
 async fn kubectl_is_refused_a_bad_object_with_the_finding_and_warned_of_a_risky_one() {
     let options = cluster::Options { bare: true, ..cluster::Options::default() };
     let Some(cluster) = Cluster::start_or_say("the admission webhook", options).await else { return };
-    for name in ["prod", "tidegate"] {
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        cluster.apply(&namespace.to_string()).await.unwrap();
-    }
+    cluster.apply(&named("Namespace", "prod").to_string()).await.unwrap();
+    complete(&cluster).await;
     let stop = CancellationToken::new();
     let first = replica(&cluster, &stop).await;
     cluster.apply(&configuration(first.addr).to_string()).await.unwrap();

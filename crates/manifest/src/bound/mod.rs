@@ -6,6 +6,8 @@
 
 mod values;
 
+pub use values::{TOKEN, token_secret};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -129,8 +131,7 @@ fn provided(spec: &TriggerAuthenticationSpec) -> Option<BTreeSet<String>> {
         || spec.azure_key_vault.is_some()
         || spec.gcp_secret_manager.is_some()
         || spec.aws_secret_manager.is_some()
-        || spec.pod_identity.is_some()
-        || spec.oauth2.is_some();
+        || spec.pod_identity.is_some();
     if from_store {
         return None;
     }
@@ -139,6 +140,16 @@ fn provided(spec: &TriggerAuthenticationSpec) -> Option<BTreeSet<String>> {
     names.extend(spec.config_map_target_ref.iter().map(|source| source.parameter.clone()));
     names.extend(spec.env.iter().map(|source| source.parameter.clone()));
     names.extend(spec.bound_service_account_token.iter().map(|source| source.parameter.clone()));
+    if let Some(oauth2) = &spec.oauth2 {
+        let given = [
+            ("oauthTokenURI", true),
+            ("clientID", true),
+            ("clientSecret", oauth2.client_secret.is_some()),
+            ("scopes", !oauth2.scopes.is_empty()),
+            ("endpointParams", !oauth2.token_url_params.is_empty()),
+        ];
+        names.extend(given.iter().filter(|(_, given)| *given).map(|(name, _)| (*name).to_owned()));
+    }
     Some(names)
 }
 

@@ -48,6 +48,24 @@ kind: ClusterTriggerAuthentication
 metadata: {name: file}
 spec: {filePath: redis.json}
 ---
+apiVersion: v1
+kind: Secret
+metadata: {name: serviceaccount/reader}
+stringData: {token: of-the-account}
+---
+apiVersion: keda.sh/v1alpha1
+kind: TriggerAuthentication
+metadata: {name: bearer}
+spec:
+  boundServiceAccountToken: [{parameter: token, serviceAccountName: reader}]
+  oauth2:
+    type: clientCredentials
+    clientId: autoscaler
+    clientSecret: {valueFrom: {secretKeyRef: {name: keys, key: password}}}
+    tokenUrl: https://login.example/token
+    scopes: [read, list]
+    tokenUrlParams: {audience: \"a b\"}
+---
 apiVersion: keda.sh/v1alpha1
 kind: ScaledObject
 metadata: {name: chat}
@@ -56,6 +74,7 @@ spec:
   triggers:
   - {type: redis, metadata: {listName: jobs, address: \" r:1 \"}, authenticationRef: {name: keys}}
   - {type: redis, metadata: {listName: jobs, address: \"r:1\"}, authenticationRef: {name: file, kind: ClusterTriggerAuthentication}}
+  - {type: metrics-api, metadata: {url: \"https://m\", valueLocation: n, targetValue: \"1\"}, authenticationRef: {name: bearer}}
 ";
 
 fn with_bound<T>(of: impl FnOnce(&Bound<'_>) -> T) -> T {
@@ -84,6 +103,22 @@ fn values_are_found_where_the_manifest_points() {
         (auth("ca"), None),
     ] {
         assert_eq!(value(0, &origin).as_deref(), expected, "{origin:?}");
+    }
+}
+
+#[test]
+fn tokens_are_asked_for_as_an_authentication_says() {
+    for (parameter, expected) in [
+        ("token", Some("of-the-account")),
+        ("oauthTokenURI", Some("https://login.example/token")),
+        ("clientID", Some("autoscaler")),
+        ("clientSecret", Some("hunter2")),
+        ("scopes", Some("read,list")),
+        ("endpointParams", Some("audience=a+b")),
+        ("username", None),
+    ] {
+        let origin = Origin::Authentication(parameter.to_owned());
+        assert_eq!(value(2, &origin).as_deref(), expected, "{parameter}");
     }
 }
 

@@ -9,10 +9,20 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Container;
 
 use super::{Bound, Files};
-use crate::kinds::keda::{AuthTargetRef, ScaleTrigger};
+use crate::kinds::keda::{AuthTargetRef, OAuth2, ScaleTrigger, SecretKeyRef};
 use crate::path;
 use crate::trigger::Origin;
 use crate::workload::env_container;
+
+/// The key of the Secret by which a token of a ServiceAccount is handed in.
+pub const TOKEN: &str = "token";
+
+/// The Secret by which a token of a ServiceAccount is handed in, by who can ask the API server for one. No Secret on
+/// a cluster has such a name.
+#[must_use]
+pub fn token_secret(service_account: &str) -> String {
+    format!("serviceaccount/{service_account}")
+}
 
 impl Bound<'_> {
     /// The value a trigger's parameter has at `origin`. `files` gives the parameters that stand in a
@@ -72,13 +82,39 @@ impl Bound<'_> {
             let source = sources.iter().find(|source| source.parameter == parameter)?;
             self.entry(kind, &source.name, &source.key)
         };
-        let variable = spec.env.iter().find(|source| source.parameter == parameter);
+        let variable = || {
+            let source = spec.env.iter().find(|source| source.parameter == parameter)?;
+            self.variable(&source.name, source.container_name.as_deref().or(self.container))
+        };
+        let token = || {
+            let mut sources = spec.bound_service_account_token.iter();
+            let source = sources.find(|source| source.parameter == parameter)?;
+            self.entry("Secret", &token_secret(&source.service_account_name), TOKEN)
+        };
         from("Secret", &spec.secret_target_ref)
             .or_else(|| from("ConfigMap", &spec.config_map_target_ref))
-            .or_else(|| {
-                let source = variable?;
-                self.variable(&source.name, source.container_name.as_deref().or(self.container))
-            })
+            .or_else(variable)
+            .or_else(token)
+            .or_else(|| self.oauth2(spec.oauth2.as_ref()?, parameter))
+    }
+
+    /// A parameter of the token request that an `oauth2` source describes, under the names KEDA gives them.
+    fn oauth2(&self, source: &OAuth2, parameter: &str) -> Option<String> {
+        match parameter {
+            "oauthTokenURI" => Some(source.token_url.clone()),
+            "clientID" => Some(source.client_id.clone()),
+            "clientSecret" => {
+                let SecretKeyRef { name, key } = &source.client_secret.as_ref()?.value_from.secret_key_ref;
+                self.entry("Secret", name, key)
+            }
+            "scopes" => (!source.scopes.is_empty()).then(|| source.scopes.join(",")),
+            "endpointParams" => {
+                let mut query = form_urlencoded::Serializer::new(String::new());
+                query.extend_pairs(&source.token_url_params);
+                Some(query.finish()).filter(|query| !query.is_empty())
+            }
+            _ => None,
+        }
     }
 
     /// One entry of a Secret or ConfigMap of the object's namespace. Read from the tree, since a Secret

@@ -6,9 +6,11 @@
 //!      /v1/models ┘         └ drains ┴──▶ teller ─▶ every operator
 //! ```
 //!
-//! It writes nothing to the API server. Without it, and without any operator, it routes what it saw last.
+//! It writes nothing to the API server. Without it, and without any operator, it routes what it saw last. Told to end,
+//! it takes requests for a little longer, and then brings what runs to its end ([`leave`]).
 
 mod join;
+mod leave;
 mod models;
 mod scrape;
 mod show;
@@ -17,6 +19,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +27,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use tidegate_core::route::Demand;
-use tidegate_dashboard::Board;
-use tidegate_dashboard::model::Severity;
+use tidegate_dashboard::model::{Fleet, Severity};
+use tidegate_dashboard::{Board, Health};
 use tidegate_gateway::{Clock, Gateway};
 use tidegate_kube::client::{Connection, Options};
 use tidegate_kube::demand::client::{Config as Telling, Teller, Words};
@@ -45,8 +48,8 @@ use crate::{front, output};
 /// How often everything is told and shown, whatever happens in between.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How long running streams may take to end after SIGTERM; a second signal ends them.
-const STOP_GRACE: Duration = Duration::from_secs(30);
+/// Why a gateway is not ready at first.
+const UNSEEN: &str = "targets and endpoints were not listed yet";
 
 /// How long the last word to the operators may take.
 const LAST_WORD: Duration = Duration::from_millis(300);
@@ -96,6 +99,8 @@ pub(crate) struct GatewayArgs {
     /// What a streaming client gets while it waits for a replica.
     #[arg(long, value_enum, default_value_t = KeepAlive::Comments, value_name = "WHAT")]
     keep_alive: KeepAlive,
+    #[command(flatten)]
+    leave: leave::LeaveArgs,
 }
 
 pub(crate) fn run(args: &GatewayArgs) -> Result<ExitCode> {
@@ -123,17 +128,23 @@ async fn serve(args: &GatewayArgs) -> Result<ExitCode> {
     let sight = Sight { namespaces: namespaces.map(|name| name.as_str().into()).collect(), selector: None };
     let (seen_out, mut seen) = watch::channel(Seen::default());
     let watching = tokio::spawn(routes::watch(connection.client.clone(), sight, seen_out));
-    let board = Arc::new(Board::new());
-    let notes = Arc::new(Notes::default());
+    let (board, notes) = (Arc::new(Board::new()), Arc::new(Notes::default()));
+    let health = Arc::new(Health::new(UNSEEN));
+    board.set_health(Arc::clone(&health));
+    // First of all: a gateway that waits for an API server works, and its pod must not be ended for it.
+    let admin = admin(args, &board).await?;
     // Before everything was listed a model that is there would be refused as unknown.
     let listed = tokio::select! {
-        listed = first(&mut seen) => listed,
-        () = end.next() => return Ok(ExitCode::SUCCESS),
+        listed = first(&mut seen, &health, &board, &notes) => listed,
+        () = end.next() => {
+            admin.stop().await;
+            return Ok(ExitCode::SUCCESS);
+        }
     };
     listed.context("the watches ended")?;
     let teller = args.operator.as_ref().map(|operator| Arc::new(Teller::start(telling(args, operator))));
     let gateway = Arc::new(gateway(args, teller.clone())?);
-    let admin = admin(args, &board, &gateway, teller.as_deref()).await?;
+    measure(&board, &gateway, teller.as_deref());
     let scrapes = Arc::new(Scrapes::start(Arc::clone(&gateway)));
     let mut run = Run {
         join: Join::new(Arc::clone(&gateway), Arc::clone(&scrapes)),
@@ -144,18 +155,19 @@ async fn serve(args: &GatewayArgs) -> Result<ExitCode> {
         gateway: Arc::clone(&gateway),
         seen,
         board,
+        health: Arc::clone(&health),
         notes,
         counted: BTreeMap::new(),
     };
     run.settle();
-    announce(args, &gateway, &admin)?;
-    run.until(&mut end).await;
-    output::note("stopping: running streams may end; once more stops at once");
+    let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
+    announce(&format!("gateway {scheme}://{}", gateway.addr()))?;
+    health.set_ready(Ok(()));
+    run.until(end.next()).await;
+    health.set_ready(Err("it is leaving"));
+    // What it sees and says goes on meanwhile: streams are demand, and who waits here is still to be answered.
+    run.until(args.leave.carry_out(&gateway, end.next())).await;
     watching.abort();
-    tokio::select! {
-        () = gateway.stop(STOP_GRACE) => {}
-        () = end.next() => {}
-    }
     if let Some(teller) = &run.teller {
         teller.leave();
         tokio::time::sleep(LAST_WORD).await;
@@ -165,9 +177,16 @@ async fn serve(args: &GatewayArgs) -> Result<ExitCode> {
 }
 
 /// Waits until everything was listed once, and says what it waits for.
-async fn first(seen: &mut watch::Receiver<Seen>) -> Result<()> {
-    let mut told = None;
+async fn first(
+    seen: &mut watch::Receiver<Seen>,
+    health: &Health,
+    board: &Board,
+    notes: &Notes,
+) -> Result<()> {
+    let (clock, mut told) = (Clock::unix(), None);
     loop {
+        health.tick();
+        let at_unix_s = clock.now().as_secs_f64();
         let (complete, why) = {
             let now = seen.borrow_and_update();
             (now.complete, now.blind.values().next().cloned())
@@ -177,10 +196,16 @@ async fn first(seen: &mut watch::Receiver<Seen>) -> Result<()> {
         }
         if why.is_some() && why != told {
             let text = why.as_deref().unwrap_or_default();
-            output::note(&format!("the cluster cannot be seen yet, and no request is taken: {text}"));
+            let text = format!("the cluster cannot be seen yet, and no request is taken: {text}");
+            output::note(&text);
+            notes.add(at_unix_s, Severity::Warning, text);
             told = why;
         }
-        seen.changed().await?;
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        board.publish(Fleet { at_unix_s, version, notes: notes.list(), ..Fleet::default() });
+        if let Ok(changed) = tokio::time::timeout(TICK, seen.changed()).await {
+            changed?;
+        }
     }
 }
 
@@ -206,18 +231,18 @@ fn gateway(args: &GatewayArgs, teller: Option<Arc<Teller>>) -> Result<Gateway> {
     Ok(Gateway::start(config)?)
 }
 
-async fn admin(
-    args: &GatewayArgs,
-    board: &Arc<Board>,
-    gateway: &Arc<Gateway>,
-    teller: Option<&Teller>,
-) -> Result<tidegate_dashboard::Running> {
-    const TOKEN: &str = "TIDEGATE_ADMIN_TOKEN";
+/// Puts what the gateway counts beside the metrics of the fleet.
+fn measure(board: &Board, gateway: &Arc<Gateway>, teller: Option<&Teller>) {
     let writer = Arc::clone(gateway);
     board.add_metrics(move |out| writer.write_metrics(out));
     if let Some(links) = teller.map(Teller::links) {
         board.add_metrics(move |out| show::links(&links.borrow(), out));
     }
+}
+
+/// Opens the admin listener, and says where it is.
+async fn admin(args: &GatewayArgs, board: &Arc<Board>) -> Result<tidegate_dashboard::Running> {
+    const TOKEN: &str = "TIDEGATE_ADMIN_TOKEN";
     let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
     if token.is_none() && !args.admin_addr.ip().is_loopback() {
         bail!("{} can be reached by others; set {TOKEN} to what they must show", args.admin_addr)
@@ -226,15 +251,15 @@ async fn admin(
     let config =
         tidegate_dashboard::Config { addr: args.admin_addr, token, tls: None, series: None, push: None };
     let board: Arc<Board> = Arc::clone(board);
-    Ok(tidegate_dashboard::serve(config, board).await?)
+    let running = tidegate_dashboard::serve(config, board).await?;
+    announce(&format!("dashboard http://{}/", running.addr))?;
+    Ok(running)
 }
 
-/// Where things are, for people and for programs that chose port 0.
-fn announce(args: &GatewayArgs, gateway: &Gateway, admin: &tidegate_dashboard::Running) -> Result<()> {
-    let scheme = if args.tls_cert.is_some() { "https" } else { "http" };
+/// Where something is, for people and for programs that chose port 0.
+fn announce(line: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "gateway {scheme}://{}", gateway.addr())?;
-    writeln!(out, "dashboard http://{}/", admin.addr)?;
+    writeln!(out, "{line}")?;
     out.flush()?;
     Ok(())
 }
@@ -267,21 +292,21 @@ struct Run {
     gateway: Arc<Gateway>,
     seen: watch::Receiver<Seen>,
     board: Arc<Board>,
+    health: Arc<Health>,
     notes: Arc<Notes>,
     counted: BTreeMap<Arc<str>, crate::up::show::Counted>,
 }
 
 impl Run {
-    async fn until(&mut self, end: &mut Signals) {
+    /// Works until `end` is there, and says nothing of how it was.
+    async fn until(&mut self, end: impl Future<Output = ()>) {
+        let mut end = pin!(end);
         let mut ticker = tokio::time::interval(TICK);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = end.next() => return,
-                changed = self.seen.changed() => match changed {
-                    Ok(()) => self.settle(),
-                    Err(_) => return,
-                },
+                () = &mut end => return,
+                Ok(()) = self.seen.changed() => self.settle(),
                 () = changed(&mut self.words) => self.settle(),
                 Some(answer) = self.models.next() => {
                     if self.models.take(answer) {
@@ -308,6 +333,7 @@ impl Run {
     }
 
     fn tick(&mut self) {
+        self.health.tick();
         let table = Arc::clone(&self.seen.borrow().table);
         self.models.want(&table);
         self.tell();

@@ -8,6 +8,7 @@ pub(crate) mod engine;
 pub(crate) mod gateway;
 mod lint;
 pub(crate) mod load;
+pub(crate) mod man;
 pub(crate) mod migrate;
 pub(crate) mod operator;
 mod replay;
@@ -54,5 +55,6 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
             io::stdout().lock().write_all(&text)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Man(args) => man::run(&args),
     }
 }

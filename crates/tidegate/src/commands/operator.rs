@@ -18,10 +18,10 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use tidegate_dashboard::Board;
 use tidegate_decide::Recorder;
-use tidegate_journal::Journal;
 use tidegate_kube::client::{Connection, Options};
 use tidegate_kube::drive;
 use tidegate_kube::watch::Sight;
+use tidegate_manifest::quantity;
 use tidegate_signals::{Clock, Kept};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -67,11 +67,21 @@ pub(crate) struct OperatorArgs {
     prometheus: Prometheus,
     #[command(flatten)]
     webhook: webhook::WebhookArgs,
-    /// Write a journal of every event and decision into this directory.
+    /// Write a journal of every event and decision into this directory, after what is there.
     #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
+    /// How much the journal's directory may hold, as Kubernetes writes quantities: before it is full the
+    /// oldest segments go. At least 64Mi.
+    #[arg(long, value_name = "SIZE", default_value = "512Mi", value_parser = bytes)]
+    journal_size: u64,
     #[command(flatten)]
     demand: gateways::DemandArgs,
+}
+
+/// A quantity in bytes.
+fn bytes(text: &str) -> Result<u64, String> {
+    let quantity = quantity::parse(text).map_err(|error| error.to_string())?;
+    u64::try_from(quantity.0 / 1000).map_err(|_| "a size is not negative".to_owned())
 }
 
 /// A name that can be part of an object's name and a label's value.
@@ -110,7 +120,8 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
     let writer = counts.clone();
     board.add_metrics(move |out| writer.write(out));
     let kept = Arc::new(Kept::new(false));
-    let admin = admin(args, Arc::clone(&board), &kept).await?;
+    let told = show::Told::new(Arc::clone(&board), counts);
+    let admin = admin(args, board, &kept).await?;
     let stop = CancellationToken::new();
     let listening = args.demand.listen(&connection, &namespace, stop.clone()).await?;
     let demand_addr = listening.as_ref().map(|listening| listening.addr);
@@ -128,8 +139,8 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
         namespace: namespace.clone(),
         shard: args.shard.clone(),
         me: tidegate_kube::lease::identity(&host),
-        audience: Box::new(show::Told::new(board, counts)),
-        recorder: args.journal.as_deref().map(journal).transpose()?,
+        audience: Box::new(told),
+        recorder: recorder(args)?,
         gateways: listening.map(|listening| listening.inbox),
         queries: args.prometheus.into(),
         kept: Arc::clone(&kept),
@@ -166,10 +177,9 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn journal(path: &std::path::Path) -> Result<Box<dyn Recorder + Send>> {
-    let segments = Directory::fresh(path)?;
-    // What is decided is the objects of a cluster, which have no one text; each segment opens with the specs.
-    Ok(Box::new(Journal::new(segments, String::new(), 0)))
+fn recorder(args: &OperatorArgs) -> Result<Option<Box<dyn Recorder + Send>>> {
+    let Some(path) = &args.journal else { return Ok(None) };
+    Ok(Some(Box::new(Directory::rolling(path, args.journal_size)?)))
 }
 
 async fn admin(args: &OperatorArgs, board: Arc<Board>, kept: &Kept) -> Result<tidegate_dashboard::Running> {

@@ -1,6 +1,8 @@
 //! The commands at a real cluster: the real binary, a real API server, its controllers, fake GPU nodes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../gateway/account.rs"]
+mod account;
 mod rig;
 
 use serde_json::{Value, json};
@@ -28,15 +30,14 @@ async fn doctor_why_adopt_and_release_at_a_cluster() {
     };
     let server = prometheus("100");
     // Each pod takes a whole node of four: two fit, and ten are asked for.
-    let objects =
-        [namespace("prod"), namespace("tidegate"), deployment("llama", 4), scaled_object("llama", &server)];
-    for object in objects {
+    account::install(&cluster).await;
+    for object in [namespace("prod"), deployment("llama", 4), scaled_object("llama", &server)] {
         cluster.apply(&object.to_string()).await.unwrap();
     }
     let found = codes(&cluster, "prod");
     assert!(has(&found, "TD511"), "nobody operates: {found:?}");
 
-    let operator = Operator::start(&cluster);
+    let operator = Operator::start(&cluster).await;
     until("the pool is full", || has(&codes(&cluster, "prod"), "TD509")).await;
     let output = tidegate(&cluster, &["doctor", "-n", "prod"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -82,4 +83,5 @@ async fn doctor_why_adopt_and_release_at_a_cluster() {
     let (code, text) = said(&["release", "llama", "-n", "prod"]);
     assert!(code == Some(0) && text.contains("is given back already"), "{text}");
     operator.stop();
+    assert_eq!(account::refused(&cluster), Vec::<String>::new());
 }

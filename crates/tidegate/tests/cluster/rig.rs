@@ -6,7 +6,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tidegate_testkit::cluster::Cluster;
+
+use super::account;
 
 /// Generous: pods are scheduled by a real scheduler on a machine that may be busy.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -33,20 +36,25 @@ pub(crate) fn tidegate(cluster: &Cluster, arguments: &[&str]) -> Output {
 pub(crate) struct Operator {
     child: Child,
     admin: String,
+    /// Its kubeconfig is in it.
+    _directory: TempDir,
 }
 
 impl Operator {
-    pub(crate) fn start(cluster: &Cluster) -> Operator {
+    /// As the chart's account.
+    pub(crate) async fn start(cluster: &Cluster) -> Operator {
+        let directory = tempfile::tempdir().unwrap();
+        let kubeconfig = account::kubeconfig(cluster, "tidegate-operator", directory.path()).await;
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .args(["operator", "--admin-addr", "127.0.0.1:0", "--namespace", "tidegate", "--kubeconfig"])
-            .arg(cluster.kubeconfig())
+            .arg(kubeconfig)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let admin = line.trim().trim_start_matches("dashboard http://").trim_end_matches('/').to_owned();
-        Operator { child, admin }
+        Operator { child, admin, _directory: directory }
     }
 
     /// What a command that asks the operator prints.

@@ -4,4 +4,5 @@
 mod common;
 mod decide;
 mod lint;
+mod man;
 mod simulate;

@@ -50,6 +50,7 @@ async fn from_zero_under_load_and_back_to_zero_not_a_request_is_lost() {
     let answer = stage.chat(2, false).await;
     assert!(whole(&answer, false), "{answer:?}\n{}", stage.talk());
     by_its_work(&stage).await;
+    assert_eq!(super::account::refused(&stage.cluster), Vec::<String>::new());
 }
 
 /// The same target by policy `slo`: what both gateways and the engines count becomes work, and work replicas.

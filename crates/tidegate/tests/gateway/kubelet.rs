@@ -130,7 +130,7 @@ impl Node<'_> {
         let known = self.engines.lock().unwrap().get(name).map(|(_, port)| *port);
         match (known, ready, deleting) {
             (None, true, false) => {
-                let (program, port) = engine(self.ip, self.profile).await;
+                let (program, port) = engine(self.ip, "demo", self.profile).await;
                 self.engines.lock().unwrap().insert(name.to_owned(), (program, port));
                 self.slice(name, port, json!({"ready": true, "serving": true, "terminating": false})).await;
                 self.address(name, port).await;
@@ -201,8 +201,8 @@ fn events(bytes: &[u8]) -> (Vec<Value>, usize) {
     (whole, events.byte_offset())
 }
 
-/// An engine that listens.
-async fn engine(ip: IpAddr, profile: &str) -> (Program, u16) {
+/// An engine of a model, that listens.
+pub(crate) async fn engine(ip: IpAddr, model: &str, profile: &str) -> (Program, u16) {
     let port = TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap().port();
     let (host, number) = (ip.to_string(), port.to_string());
     let arguments = [
@@ -212,7 +212,7 @@ async fn engine(ip: IpAddr, profile: &str) -> (Program, u16) {
         "--port",
         &number,
         "--model",
-        "demo",
+        model,
         "--profile",
         profile,
         "--start-s",

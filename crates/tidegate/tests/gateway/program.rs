@@ -61,6 +61,18 @@ impl Program {
         signal(self.child.id(), if still { "STOP" } else { "CONT" });
     }
 
+    /// Waits until it has ended by itself; its exit code, if it has one.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < std::time::Duration::from_secs(120) {
+            if let Some(status) = self.child.try_wait().expect("a process") {
+                return status.code();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("it does not end:\n{}", self.talk())
+    }
+
     /// Ends it as nobody should.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("a kill");

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_testkit::cluster::{Cluster, Options};
 
+use super::account;
 use super::kubelet::{Kubelet, address, metrics_port};
 use super::program::Program;
 
@@ -23,14 +24,6 @@ const MANIFESTS: &str = r#"
 apiVersion: v1
 kind: Namespace
 metadata: {name: prod}
----
-apiVersion: v1
-kind: Namespace
-metadata: {name: tidegate}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: tidegate-gateway, namespace: tidegate}
 ---
 apiVersion: v1
 kind: Service
@@ -74,7 +67,7 @@ spec:
 "#;
 
 /// A token every fiftieth of a second, however many streams there are.
-const SLOW: &str = r#"{
+pub(crate) const SLOW: &str = r#"{
     "name": "slow", "decode_base_ms": 20, "decode_per_seq_ms": 0, "decode_per_context_token_us": 0,
     "prefill_base_ms": 1, "prefill_per_token_us": 0, "prefill_quadratic_ns": 0,
     "kv_tokens": 1000000, "block_tokens": 16, "max_num_seqs": 1024, "max_batched_tokens": 8192,
@@ -86,6 +79,9 @@ const SLOW: &str = r#"{
 pub(crate) struct Stage {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) kubelet: Kubelet,
+    /// Kubeconfigs of the chart's accounts.
+    operates: String,
+    routes: String,
     pub(crate) operator: Option<Program>,
     pub(crate) gateways: Vec<(Program, String, String)>,
     demand: String,
@@ -102,6 +98,7 @@ impl Stage {
         let cluster = Arc::new(Cluster::start_or_say(what, Options::default()).await?);
         let ip = address().expect("an address that is not loopback: give the machine a network, or `ip addr add 10.99.0.1/32 dev lo` and a route");
         let metrics = metrics_port();
+        account::install(&cluster).await;
         cluster.apply(&MANIFESTS.replace("METRICS", &metrics.to_string())).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let profile = directory.path().join("slow.json");
@@ -109,9 +106,13 @@ impl Stage {
         let kubelet =
             Kubelet::start(Arc::clone(&cluster), "llama", ip, profile.display().to_string(), metrics);
         let client = Client::builder(TokioExecutor::new()).build_http();
+        let operates = account::kubeconfig(&cluster, "tidegate-operator", directory.path()).await;
+        let routes = account::kubeconfig(&cluster, "tidegate-gateway", directory.path()).await;
         let mut stage = Stage {
             cluster,
             kubelet,
+            operates,
+            routes,
             operator: None,
             gateways: Vec::new(),
             demand: "127.0.0.1:0".to_owned(),
@@ -130,11 +131,10 @@ impl Stage {
 
     /// Starts an operator, where the last one was.
     pub(crate) fn operate(&mut self) {
-        let kubeconfig = self.cluster.kubeconfig().display().to_string();
         let arguments = [
             "operator",
             "--kubeconfig",
-            &kubeconfig,
+            &self.operates,
             "--namespace",
             "tidegate",
             "--admin-addr",
@@ -165,11 +165,10 @@ impl Stage {
     /// Starts one more gateway, and waits until the operator is told.
     pub(crate) async fn open(&mut self) {
         let file = |name: &str| self.directory.path().join(name).display().to_string();
-        let kubeconfig = self.cluster.kubeconfig().display().to_string();
         let arguments = [
             "gateway",
             "--kubeconfig",
-            &kubeconfig,
+            &self.routes,
             "--gateway-addr",
             "127.0.0.1:0",
             "--admin-addr",

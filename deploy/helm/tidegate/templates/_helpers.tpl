@@ -97,9 +97,13 @@ startupProbe:
   periodSeconds: 1
   failureThreshold: 60
 readinessProbe:
-  httpGet: {path: /healthz, port: admin}
-  periodSeconds: 5
+  # Whether everything was listed once, and it does not leave.
+  httpGet: {path: /readyz, port: admin}
+  # Four seconds are less than a gateway lingers.
+  periodSeconds: 2
+  failureThreshold: 2
 livenessProbe:
+  # Whether its loop ticks; an API server that is away changes nothing of that.
   httpGet: {path: /healthz, port: admin}
   periodSeconds: 10
   failureThreshold: 6

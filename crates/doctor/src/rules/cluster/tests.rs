@@ -1,6 +1,8 @@
 //! Each rule on what it is for, and on what is right.
 
-use crate::cluster::{Cause, Cluster, Operators, Pod, Pool, Quota, Scaler, Workload};
+use crate::cluster::{
+    Cause, Cluster, EXTERNAL, METRICS, Operators, Pod, Pool, Quota, Scaler, USAGE, Workload,
+};
 use crate::evidence::Evidence;
 use crate::finding::Finding;
 use crate::rules::examine;
@@ -19,7 +21,7 @@ fn well() -> Cluster {
         scalers: vec![scaler],
         workloads: vec![Workload { wanted: 2, ready: 2, ..workload() }],
         operators: Operators { tidegate: Some(vec!["tidegate/tidegate-operator".to_owned()]), keda: None },
-        usage_served: Some(true),
+        served: Some(METRICS.into()),
         ..Cluster::default()
     }
 }
@@ -122,11 +124,21 @@ fn triggers_that_cannot_be_read_are_told_with_what_was_said() {
     assert_eq!(found[0].code, "TD504");
     assert_eq!(found[0].evidence, ["TriggerError: no data", "s0-prometheus failed 7 times"]);
     cluster.scalers[0].failing.clear();
+    // One of two fails: nothing is scaled down for it, and no more is said in the object.
+    cluster.scalers[0].conditions = vec![condition("Ready", "Unknown", "PartialTriggerError", "one of two")];
+    let found = of(cluster.clone());
+    assert_eq!((found[0].code, found[0].message.contains("some of its triggers")), ("TD504", true));
     cluster.scalers[0].conditions =
         vec![condition("Ready", "False", "ScaledObjectCheckFailed", "no Deployment")];
     assert_eq!(codes(cluster.clone()), ["TD512"]);
     cluster.scalers[0].conditions = vec![condition("Fallback", "True", "FallbackExists", "")];
-    assert_eq!(codes(cluster), ["TD504"]);
+    assert_eq!(codes(cluster.clone()), ["TD504"]);
+    let empty = condition("NoData", "True", "EmptyResult", "no data from s0-prometheus");
+    cluster.scalers[0].conditions = vec![condition("Ready", "True", "ScaledObjectReady", ""), empty];
+    let found = of(cluster.clone());
+    assert_eq!((found[0].code, &*found[0].evidence[0]), ("TD504", "EmptyResult: no data from s0-prometheus"));
+    cluster.scalers[0].conditions = vec![condition("NoData", "False", "DataRead", "")];
+    assert_eq!(codes(cluster), [""; 0]);
 }
 
 #[test]
@@ -179,11 +191,16 @@ fn a_pool_is_told_when_it_is_full_and_somebody_waits_for_it() {
 #[test]
 fn usage_that_nobody_serves_is_told_where_somebody_reads_it() {
     let mut cluster = well();
-    cluster.usage_served = Some(false);
+    cluster.served = Some([EXTERNAL].into());
     assert_eq!(codes(cluster.clone()), [""; 0]);
-    cluster.scalers[0].reads_usage = true;
+    cluster.scalers[0].reads = [USAGE].into();
     assert_eq!(codes(cluster.clone()), ["TD508"]);
-    cluster.usage_served = None;
+    cluster.scalers[0].reads = [EXTERNAL].into();
+    assert_eq!(codes(cluster.clone()), [""; 0], "that one is served");
+    cluster.served = Some([USAGE].into());
+    let found = of(cluster.clone());
+    assert_eq!((found[0].code, &*found[0].subject), ("TD508", EXTERNAL));
+    cluster.served = None;
     assert_eq!(codes(cluster), [""; 0]);
 }
 

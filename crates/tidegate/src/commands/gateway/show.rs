@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tidegate_dashboard::model::{Fleet, ReplicaState, ReplicaView, TargetView};
 use tidegate_gateway::{EndpointViewNamed, Gateway};
 use tidegate_kube::demand::client::Links;
-use tidegate_kube::routes::Table;
+use tidegate_kube::routes::{Route, Table};
 
 use super::scrape::Scrapes;
 use crate::up::show::{Counted, Notes, count_up, flow};
@@ -29,7 +29,7 @@ pub(super) fn fleet(
     let all = gateway.view();
     let hidden = all.len().saturating_sub(SHOWN_MAX) as u32;
     for traffic in all.into_iter().take(SHOWN_MAX) {
-        let scaled = table.get(&traffic.name).is_some_and(|route| route.key.is_some());
+        let route = table.get(&traffic.name);
         let count = |draining: bool| {
             let all = traffic.endpoints.iter().filter(|endpoint| endpoint.draining == draining);
             u32::try_from(all.count()).unwrap_or(u32::MAX)
@@ -37,7 +37,7 @@ pub(super) fn fleet(
         let mut view = TargetView {
             name: traffic.name.to_string(),
             models: traffic.models.clone(),
-            policy: if scaled { "keda" } else { "fixed" }.to_owned(),
+            policy: policy(route.map(|route| &**route)).to_owned(),
             // How many there should be is the operator's to say.
             wanted: count(false),
             ready: count(false),
@@ -61,6 +61,15 @@ pub(super) fn fleet(
         hidden,
         notes: notes.list(),
         ..Fleet::default()
+    }
+}
+
+/// Who says how many there are: a ScaledObject by its triggers or by policy `slo`, or nobody.
+fn policy(route: Option<&Route>) -> &'static str {
+    match route {
+        Some(Route { key: Some(_), ttft: Some(_), .. }) => "slo",
+        Some(Route { key: Some(_), .. }) => "keda",
+        _ => "fixed",
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tidegate_core::scale::{Decision, Spec};
 use tidegate_core::time::Time;
-use tidegate_dashboard::Board;
 use tidegate_dashboard::model::{Fleet, Note, Severity, StartView, TargetView};
+use tidegate_dashboard::{Board, Health};
 use tidegate_kube::demand::Known;
 use tidegate_kube::drive::{Audience, Entry, View, Weight};
 use tidegate_signals::Demand;
@@ -23,13 +23,16 @@ const SHOWN_MAX: usize = 500;
 /// Tells the board, standard error and the metrics.
 pub(super) struct Told {
     board: Arc<Board>,
+    health: Arc<Health>,
     counts: Counts,
     notes: Vec<Note>,
 }
 
 impl Told {
     pub(super) fn new(board: Arc<Board>, counts: Counts) -> Self {
-        Told { board, counts, notes: Vec::new() }
+        let health = Arc::new(Health::new("not everything was listed yet"));
+        board.set_health(Arc::clone(&health));
+        Told { board, health, counts, notes: Vec::new() }
     }
 }
 
@@ -51,7 +54,16 @@ impl Audience for Told {
         self.notes.push(Note { at_unix_s: at.as_secs_f64(), severity, text: text.to_owned() });
     }
 
+    fn waits(&mut self) {
+        self.health.tick();
+    }
+
     fn look(&mut self, view: &View<'_>) {
+        self.health.tick();
+        // Also one that stands by: it answers admission reviews, hears gateways, and can lead at once.
+        if view.synced {
+            self.health.set_ready(Ok(()));
+        }
         self.counts.look(view);
         self.board.publish(Fleet {
             at_unix_s: view.at.as_secs_f64(),
@@ -83,6 +95,7 @@ fn target(view: &View<'_>, entry: &Entry) -> TargetView {
         waiting: demand.waiting as u32,
         in_flight: demand.in_flight as u32,
         tokens: demand.tokens as u64,
+        advice: entry.advice.as_ref().map(ToString::to_string),
         trouble: entry.trouble.clone().or_else(|| entry.held.clone()),
         signals: entry
             .spec
