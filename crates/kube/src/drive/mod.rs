@@ -15,6 +15,8 @@ mod demand;
 mod end;
 mod entry;
 mod jobs;
+mod keda;
+mod leases;
 mod leaving;
 mod own;
 mod registered;
@@ -22,6 +24,8 @@ mod room;
 mod say;
 mod scrapes;
 mod see;
+mod shards;
+mod sight;
 mod tell;
 mod trust;
 mod users;
@@ -227,8 +231,14 @@ pub(crate) struct Operator {
     term: u64,
     memory: persist::Book,
     blind: BTreeMap<Scope, String>,
+    /// KEDAs that are at work beside us.
+    kedas: keda::Kedas,
+    /// Other operators of our own kind, in our namespace.
+    shards: leases::Leases,
     /// Single objects that were asked for last.
     singles: BTreeSet<Scope>,
+    /// Those of them that there is no room to watch.
+    refused: BTreeSet<Scope>,
     /// Objects whose claim or release was overtaken, to be looked at with the next tick.
     again: BTreeSet<Key>,
     last_tick: Option<Time>,
@@ -279,10 +289,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let hold = Hold::default();
     let permit = if connection.read_only { Permit::Never } else { Permit::Lease(hold.clone()) };
     let gate = Arc::new(Gate::new(connection.client.clone(), permit, clock.clone(), me.clone()));
-    let watches = Watches::start(connection.client.clone(), sight.clone(), news_out);
+    let watches = Watches::start(connection.client.clone(), sight.clone(), &namespace, news_out);
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
     let election = (!connection.read_only).then(|| {
-        let which = Which { namespace: namespace.clone(), name: format!("tidegate-{shard}"), me };
+        let selector = sight.selector.clone().unwrap_or_default();
+        let which = Which { namespace: namespace.clone(), name: shards::lease(&shard), selector, me };
         let client = connection.client.clone();
         tasks.spawn(lease::run(client, which, clock.clone(), hold, standing_out.clone(), ended.clone()))
     });
@@ -293,7 +304,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         pushed: Pushed::new(clock.clone()),
         gateways: demand::Gateways::new(gateways),
         control: Control::new(Arc::new(ExprLang)),
-        index: Index::compact(),
+        index: Index::of_shard(sight.selector.as_deref(), &shards::claim(&namespace, &shard)),
         entries: BTreeMap::new(),
         queue: Queue::default(),
         said: said_out,
@@ -311,7 +322,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         term: 0,
         memory: persist::Book::default(),
         blind: BTreeMap::new(),
+        kedas: keda::Kedas::default(),
+        shards: leases::Leases::default(),
         singles: BTreeSet::new(),
+        refused: BTreeSet::new(),
         again: BTreeSet::new(),
         last_tick: None,
         lag_s: 0.0,

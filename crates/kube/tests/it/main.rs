@@ -25,6 +25,7 @@ mod roles_of_parts;
 mod room;
 mod scaling;
 mod server;
+mod shards;
 mod sight;
 mod silence;
 mod slo;
