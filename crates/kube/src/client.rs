@@ -17,8 +17,12 @@ use tower::BoxError;
 /// this time is away, and the next try may find another.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Until the next byte of an answer. Watches are closed by the server after 290 s at the most.
-const READ_TIMEOUT: Duration = Duration::from_secs(295);
+/// Until the next byte of an answer. Watches are ended by the server after 90 s at the most, and 15 s more are for one
+/// that is busy.
+const READ_TIMEOUT: Duration = Duration::from_secs(105);
+
+/// Until a whole answer that somebody waits for: the pages of what is remembered, 30 MB of 10,000 targets, come in less.
+pub(crate) const ANSWER: Duration = Duration::from_secs(10);
 
 /// Where tokens are reviewed.
 const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -109,6 +113,8 @@ impl Connection {
         let mut config = config(options).await?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(READ_TIMEOUT);
+        // A connection that lay idle has its whole time when it is used again.
+        config.reset_reader_on_write = true;
         // The client's own policy tries again up to fifteen times, for minutes: a count decided minutes
         // ago must not be written. Whoever sends decides whether to send again.
         config.default_retry = false;

@@ -10,6 +10,7 @@ use tidegate_core::time::{Span, Time};
 use tidegate_core::units::Milli;
 use tidegate_manifest::{duration, quantity};
 
+use crate::client::ANSWER;
 use crate::index::pods::time;
 use crate::watch::said;
 
@@ -116,7 +117,11 @@ pub fn parse(text: &str) -> Result<Vec<Usage>, String> {
 pub async fn read(client: &Client, namespace: &str) -> Result<Vec<Usage>, String> {
     let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods");
     let request = Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
-    match client.request_text(request).await {
+    // While one is awaited the namespace is not asked again.
+    let Ok(answer) = tokio::time::timeout(ANSWER, client.request_text(request)).await else {
+        return Err(format!("metrics.k8s.io does not answer within {} s", ANSWER.as_secs()));
+    };
+    match answer {
         Ok(text) => parse(&text),
         Err(kube::Error::Api(status)) if status.code == 404 => {
             Err("nobody serves metrics.k8s.io; install metrics-server, or use a prometheus trigger"

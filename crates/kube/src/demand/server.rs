@@ -28,6 +28,10 @@ const CONNECTIONS_MAX: usize = 2 * super::book::GATEWAYS_MAX;
 /// Until a connection's TLS is there.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
+/// For so long a connection may have no stream of a gateway whose token was taken: its first is begun at once, the next
+/// a moment after the last.
+const IDLE: Duration = Duration::from_secs(10);
+
 /// A gateway tells each second: one that has not for so long is gone, and may connect again.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -69,7 +73,8 @@ impl fmt::Debug for Config {
 /// Takes gateways until it is stopped.
 pub async fn serve(config: Config, stop: CancellationToken) {
     let Config { listener, tls, accounts, reports, words } = config;
-    let service = Service { accounts: Arc::new(accounts), reports, words, stop: stop.clone() };
+    let (streams, _) = watch::channel(0);
+    let service = Service { accounts: Arc::new(accounts), reports, words, stop: stop.clone(), streams };
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
@@ -97,7 +102,7 @@ pub async fn serve(config: Config, stop: CancellationToken) {
     }
 }
 
-async fn connection(socket: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, service: Service) {
+async fn connection(socket: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, mut service: Service) {
     // An edge is a hundred bytes, and is not to wait for more.
     let _ = socket.set_nodelay(true);
     let tls = match tokio::time::timeout(HANDSHAKE, acceptor.accept(socket)).await {
@@ -105,6 +110,8 @@ async fn connection(socket: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, 
         Ok(Err(error)) => return tracing::info!(%peer, %error, "no TLS with a gateway"),
         Err(_) => return tracing::info!(%peer, "no TLS with a gateway in time"),
     };
+    let (streams, count) = watch::channel(0);
+    service.streams = streams;
     let demand = DemandServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let mut server = http2::Builder::new(TokioExecutor::new());
     server
@@ -113,9 +120,42 @@ async fn connection(socket: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, 
         .keep_alive_timeout(ALIVE.1)
         .max_concurrent_streams(2)
         .max_header_list_size(HEADERS_BYTES_MAX);
-    let served = server.serve_connection(TokioIo::new(tls), TowerToHyperService::new(demand)).await;
+    let serving = server.serve_connection(TokioIo::new(tls), TowerToHyperService::new(demand));
+    let served = tokio::select! {
+        served = serving => served,
+        () = idle(count) => return tracing::info!(%peer, "a connection without a gateway is closed"),
+    };
     if let Err(error) = served {
         tracing::debug!(%peer, %error, "a gateway's connection ended");
+    }
+}
+
+/// Waits until there has been no stream for [`IDLE`].
+async fn idle(mut streams: watch::Receiver<u32>) {
+    loop {
+        // Who counts them lives as long as the connection.
+        if streams.wait_for(|count| *count == 0).await.is_err() {
+            return;
+        }
+        if tokio::time::timeout(IDLE, streams.wait_for(|count| *count > 0)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// One stream at work, among those of its connection.
+struct Counted(watch::Sender<u32>);
+
+impl Counted {
+    fn new(streams: watch::Sender<u32>) -> Self {
+        streams.send_modify(|count| *count += 1);
+        Counted(streams)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 
@@ -125,6 +165,8 @@ struct Service {
     reports: mpsc::Sender<Report>,
     words: watch::Receiver<Arc<proto::Word>>,
     stop: CancellationToken,
+    /// Streams of this connection.
+    streams: watch::Sender<u32>,
 }
 
 type Words = Pin<Box<dyn Stream<Item = Result<proto::Word, Status>> + Send>>;
@@ -138,7 +180,12 @@ impl Demand for Service {
         let token = header.and_then(|header| header.strip_prefix("Bearer ")).unwrap_or_default();
         let who = self.accounts.review(token).await.map_err(|error| refusal(&error))?;
         let (ended, end) = watch::channel(None);
-        tokio::spawn(hear(request.into_inner(), who, self.reports.clone(), ended, self.stop.clone()));
+        let counted = Counted::new(self.streams.clone());
+        let hearing = hear(request.into_inner(), who, self.reports.clone(), ended, self.stop.clone());
+        tokio::spawn(async move {
+            hearing.await;
+            drop(counted);
+        });
         Ok(Response::new(words(self.words.clone(), end)))
     }
 }

@@ -246,8 +246,9 @@ impl Operator {
             }
             return self.not_done(key);
         }
-        if to < from && !self.may_shrink(key, &id, (from, to)) {
-            // It is asked for again with the next tick, for as long as it is wanted.
+        // Where nothing may be written another may lead already, and drain others. It is asked for again with the next
+        // tick, for as long as it is wanted.
+        if to < from && !(self.gate.open() && self.may_shrink(key, &id, (from, to))) {
             return self.not_done(key);
         }
         let Some(workload) = self.index.workload(&id) else { return self.not_done(key) };
@@ -274,10 +275,15 @@ impl Operator {
     pub(super) fn landed(
         &mut self,
         write: Write,
-        failures: u32,
+        (term, failures): (u64, u32),
         outcome: Result<Sent, write::Error>,
     ) -> Result<(), Error> {
         let now = self.clock.now();
+        if self.mind != Mind::Decides || term != self.term {
+            // Decided before another led: whoever decides now decides anew.
+            self.queue.landed(&write);
+            return Ok(());
+        }
         match outcome {
             Err(error) if error.retry() => {
                 if failures == 0 {

@@ -183,7 +183,9 @@ impl Operator {
             self.remark(Weight::Warning, text);
         }
         self.gateways.silent = silent;
-        let word = proto::Word { drains: self.drains(), outlooks: self.outlooks() };
+        // While the lease cannot be renewed another may lead already, and drain other pods than these.
+        let drains = if self.gate.open() { self.drains() } else { Vec::new() };
+        let word = proto::Word { drains, outlooks: self.outlooks() };
         if let Some(inbox) = &self.gateways.inbox {
             inbox.words.send_if_modified(|known| {
                 let changed = **known != word;

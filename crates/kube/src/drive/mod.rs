@@ -72,6 +72,10 @@ const GRACE: Duration = tidegate_signals::asker::GRACE;
 /// News taken at once before anything else is looked at.
 const NEWS_AT_ONCE: usize = 512;
 
+/// Reports of gateways taken before something else has its turn: one of each gateway. Some 20 us each, they delay a
+/// reading by a millisecond.
+const REPORTS_AT_ONCE: usize = crate::demand::book::GATEWAYS_MAX;
+
 /// Readings of metrics adapters and outcomes on their way to the loop: each target has at most one reading
 /// under way, and no more than 16 writes are; who sends waits.
 const ANSWERS_MAX: usize = 4096;
@@ -178,8 +182,8 @@ pub enum Error {
 /// What metrics adapters said for a target.
 type Said = (Key, Vec<(Arc<str>, Reading)>);
 
-/// What became of a write: the write, how often it had failed before, and the outcome.
-type Outcome = (Write, u32, Result<write::Sent, write::Error>);
+/// What became of a write: the write, in which term it was decided and how often it had failed before, and the outcome.
+type Outcome = (Write, (u64, u32), Result<write::Sent, write::Error>);
 
 /// The operator at work.
 pub(crate) struct Operator {
@@ -219,6 +223,8 @@ pub(crate) struct Operator {
     /// Whether everything that is always watched was listed once.
     synced: bool,
     mind: Mind,
+    /// How often we have begun to lead: what was decided in an earlier term is nobody's wish any more.
+    term: u64,
     memory: persist::Book,
     blind: BTreeMap<Scope, String>,
     /// Single objects that were asked for last.
@@ -302,6 +308,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         tasks: tasks.clone(),
         synced: false,
         mind: Mind::Rests,
+        term: 0,
         memory: persist::Book::default(),
         blind: BTreeMap::new(),
         singles: BTreeSet::new(),
@@ -393,6 +400,7 @@ impl Operator {
         let mut ticker = tokio::time::interval(TICK);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut news = Vec::with_capacity(NEWS_AT_ONCE);
+        let mut heard = 0;
         loop {
             // Writes that wait for their time are looked at with each tick, the others at once.
             self.flush();
@@ -400,12 +408,16 @@ impl Operator {
                 biased;
                 () = stop.cancelled() => break,
                 _ = ticker.tick() => self.tick()?,
-                Some((write, failures, outcome)) = inboxes.outcomes.recv() => {
-                    self.landed(write, failures, outcome)?;
+                Some((write, since, outcome)) = inboxes.outcomes.recv() => {
+                    self.landed(write, since, outcome)?;
                 }
                 Ok(()) = self.standing.changed() => self.stand(),
-                // A request that waits goes before numbers that come each second.
-                Some(report) = self.gateways.next() => self.hear(report)?,
+                // A request that waits goes before numbers that come each second, and not for ever.
+                Some(report) = self.gateways.next(), if heard < REPORTS_AT_ONCE => {
+                    heard += 1;
+                    self.hear(report)?;
+                    continue;
+                }
                 keys = self.rounds.over() => keys.iter().try_for_each(|key| self.answered(key))?,
                 () = patient(self.patience) => {
                     self.patience = None;
@@ -422,7 +434,10 @@ impl Operator {
                         self.see(news.drain(..))?;
                     }
                 }
+                // Nothing else is there.
+                () = std::future::ready(()), if heard >= REPORTS_AT_ONCE => {}
             }
+            heard = 0;
         }
         self.part(&mut inboxes.outcomes).await;
         Ok(())
@@ -434,11 +449,11 @@ impl Operator {
             return;
         }
         while let Some((write, failures)) = self.queue.pop(self.clock.now()) {
-            let (gate, out) = (Arc::clone(&self.gate), self.outcomes.clone());
+            let (gate, out, term) = (Arc::clone(&self.gate), self.outcomes.clone(), self.term);
             self.tasks.spawn(async move {
                 let outcome = gate.send(&write).await;
                 // The loop has ended when nobody takes it.
-                let _ = out.send((write, failures, outcome)).await;
+                let _ = out.send((write, (term, failures), outcome)).await;
             });
         }
     }
@@ -466,6 +481,8 @@ impl Operator {
         match (self.mind, self.synced && self.leads()) {
             (Mind::Rests, true) => {
                 self.mind = Mind::Recalls;
+                self.term += 1;
+                self.queue.clear();
                 self.remark(Weight::Info, "everything is listed: what was remembered is read");
                 let (client, out) = (self.connection.client.clone(), self.recalled.clone());
                 let (namespace, shard) = (self.namespace.clone(), self.shard.clone());

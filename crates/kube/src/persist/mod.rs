@@ -20,6 +20,7 @@ use tidegate_core::scale::State;
 use tidegate_core::scale::decision::{Decision, Rule};
 use tidegate_core::time::{Span, Time};
 
+use crate::client::ANSWER;
 use crate::demand::Roll;
 use crate::object::{Id, Kind};
 use crate::watch::said;
@@ -252,7 +253,10 @@ pub fn patch(namespace: &str, shard: &str, page: &Page) -> Patch {
 pub async fn read(client: &Client, namespace: &str, shard: &str) -> Result<Recalled, String> {
     let path = format!("/api/v1/namespaces/{namespace}/configmaps?labelSelector={LABEL}%3D{shard}&limit=100");
     let request = Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
-    let list: Value = client.request(request).await.map_err(|error| said(&error))?;
+    // A new leader waits for this: on a connection that died without a word it is asked again on another.
+    let answer = tokio::time::timeout(ANSWER, client.request::<Value>(request)).await;
+    let answer = answer.map_err(|_| format!("no answer within {} s", ANSWER.as_secs()))?;
+    let list = answer.map_err(|error| said(&error))?;
     let pages = || list.get("items").and_then(Value::as_array).into_iter().flatten();
     let texts = pages().filter_map(|page| page.pointer("/data")?.get(ENTRY)?.as_str());
     let gateways = pages().find_map(gateways::of).unwrap_or_default();

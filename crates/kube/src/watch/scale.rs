@@ -10,6 +10,7 @@ use futures_util::{Stream, StreamExt};
 use kube::Api;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::{self, Event};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Backoff, Tell, read, said, trim};
@@ -33,6 +34,7 @@ pub(super) async fn follow(
     api: &Api<DynamicObject>,
     mut events: Pin<&mut (impl Stream<Item = watcher::Result<Event<DynamicObject>>> + Send)>,
     mut tell: Tell,
+    back: &Notify,
 ) {
     let mut held = Held { object: None, listed: false, due: Instant::now(), backoff: Backoff::default() };
     loop {
@@ -43,6 +45,8 @@ pub(super) async fn follow(
             }
         };
         let heard = tokio::select! {
+            // What is held waits for its `/scale`, which is blind by itself.
+            () = back.notified() => held.object.is_some() || tell.sees().await,
             event = events.next() => match event {
                 // A list is only begun: whether we see is not known yet.
                 Some(Ok(Event::Init)) => {

@@ -26,6 +26,7 @@ mod room;
 mod scaling;
 mod server;
 mod sight;
+mod silence;
 mod slo;
 mod told;
 mod webhook;

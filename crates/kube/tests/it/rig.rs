@@ -47,7 +47,14 @@ pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
 
 /// What an operator has told.
 #[derive(Clone, Default)]
-pub(crate) struct Told(Arc<Mutex<Vec<String>>>, Arc<AtomicU64>, Arc<AtomicU64>, Arc<Mutex<String>>, Latest);
+pub(crate) struct Told(
+    Arc<Mutex<Vec<String>>>,
+    Arc<AtomicU64>,
+    Arc<AtomicU64>,
+    Arc<Mutex<String>>,
+    Latest,
+    Arc<[AtomicU64; 2]>,
+);
 
 /// The last decision.
 type Latest = Arc<Mutex<Option<Decision>>>;
@@ -82,6 +89,16 @@ impl Told {
         })?
     }
 
+    /// Watches that cannot see.
+    pub(crate) fn blind(&self) -> u64 {
+        self.5[0].load(Ordering::SeqCst)
+    }
+
+    /// Writes that wait or are under way.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.5[1].load(Ordering::SeqCst)
+    }
+
     /// Whether it may write.
     pub(crate) fn leads(&self) -> bool {
         self.2.load(Ordering::SeqCst) == 1
@@ -101,6 +118,8 @@ impl Audience for Told {
     fn look(&mut self, view: &View<'_>) {
         let leads = view.standing == tidegate_kube::lease::elector::Standing::Leads;
         self.2.store(u64::from(leads), Ordering::SeqCst);
+        self.5[0].store(view.blind.len() as u64, Ordering::SeqCst);
+        self.5[1].store(view.waiting as u64, Ordering::SeqCst);
         let readings = view.entries.values().flat_map(|entry| entry.readings.values());
         *self.3.lock().unwrap() = readings.map(|reading| format!("{reading:?}\n")).collect();
     }

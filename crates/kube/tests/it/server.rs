@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 mod apply;
 #[path = "server/custom.rs"]
 mod custom;
+#[path = "server/troubles.rs"]
+mod troubles;
 #[path = "writes.rs"]
 mod writes;
 
@@ -61,6 +63,8 @@ struct State {
     forgotten: u64,
     /// How many requests were answered with each method, from the start.
     asked: BTreeMap<String, u64>,
+    /// How long each watch asked to last, in seconds.
+    watches: Vec<u32>,
     /// What is refused: a method, what a path contains, and with which status.
     refused: Vec<(Method, String, StatusCode)>,
 }
@@ -72,6 +76,8 @@ pub(crate) struct Server {
     stop: CancellationToken,
     /// Whether writes wait, and are carried out later, whoever is still there.
     stalled: watch::Sender<bool>,
+    /// Of what no read is answered.
+    hushed: watch::Sender<&'static str>,
 }
 
 /// What every connection shares.
@@ -80,6 +86,7 @@ struct Shared {
     state: Arc<Mutex<State>>,
     changes: broadcast::Sender<()>,
     stalled: watch::Receiver<bool>,
+    hushed: watch::Receiver<&'static str>,
 }
 
 impl Drop for Server {
@@ -100,6 +107,7 @@ impl Server {
             changes: broadcast::channel(1024).0,
             stop: CancellationToken::new(),
             stalled: watch::channel(false).0,
+            hushed: watch::channel("").0,
         };
         server.resume().await;
         server
@@ -122,32 +130,9 @@ impl Server {
             state: Arc::clone(&self.state),
             changes: self.changes.clone(),
             stalled: self.stalled.subscribe(),
+            hushed: self.hushed.subscribe(),
         };
         tokio::spawn(serve(listener, shared, self.stop.clone()));
-    }
-
-    /// Forgets every version but the present one: watches end with 410, and so do those that begin earlier.
-    pub(crate) fn expire(&self) {
-        let mut state = lock(&self.state);
-        // One that is up to date must notice as well.
-        state.version += 1;
-        state.forgotten = state.version;
-        state.history.clear();
-        drop(state);
-        let _ = self.changes.send(());
-    }
-
-    /// From now on writes are taken and not carried out; with `false` all of them are, in the order they came.
-    pub(crate) fn stall(&self, stalled: bool) {
-        self.stalled.send_replace(stalled);
-    }
-
-    /// From now on such requests are answered with this status; with none they are served again.
-    pub(crate) fn refuse(&self, method: Method, path: &str, code: Option<u16>) {
-        let mut state = lock(&self.state);
-        state.refused.retain(|(of, part, _)| *of != method || part != path);
-        let code = code.map(|code| StatusCode::from_u16(code).expect("a status"));
-        state.refused.extend(code.map(|code| (method, path.to_owned(), code)));
     }
 
     /// How many requests came with a method, watches among them.
@@ -326,7 +311,7 @@ fn path(text: &str) -> Path {
 }
 
 async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
-    let Shared { state, changes, mut stalled } = shared;
+    let Shared { state, changes, mut stalled, mut hushed } = shared;
     if request.uri().path() == "/version" {
         return reply(StatusCode::OK, &json!({"major": "1", "minor": "36"}));
     }
@@ -357,6 +342,8 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
         return outcome(Err((code, "refused")));
     }
     if method == Method::GET && query.contains_key("watch") {
+        let lasts = query.get("timeoutSeconds").and_then(|text| text.parse().ok());
+        lock(&state).watches.push(lasts.unwrap_or(0));
         return watch_of(path, &query, state, changes.subscribe());
     }
     let who = request.headers().get("authorization").and_then(|value| value.to_str().ok());
@@ -366,6 +353,7 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     if method == Method::GET {
+        let _ = hushed.wait_for(|plural| *plural != path.plural).await;
         let state = lock(&state);
         // Nobody serves it until a test puts some.
         let unserved = path.plural == "podmetrics" && !state.holds("podmetrics");
