@@ -31,6 +31,7 @@ impl Operator {
         if self.mind == Mind::Rests {
             self.stand();
         }
+        self.measure();
         self.look_at_gateways();
         if self.mind == Mind::Decides {
             for key in std::mem::take(&mut self.again) {

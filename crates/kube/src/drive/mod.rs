@@ -22,6 +22,7 @@ mod say;
 mod scrapes;
 mod see;
 mod tell;
+mod time;
 mod trust;
 mod work;
 
@@ -33,7 +34,7 @@ use std::time::Duration;
 
 use tidegate_core::formula::Compiler;
 use tidegate_core::scale::{Action, Decision, Event, Reading};
-use tidegate_core::time::Time;
+use tidegate_core::time::{Span, Time};
 use tidegate_decide::{Control, Recorder};
 use tidegate_manifest::formula::ExprLang;
 use tidegate_signals::sources::Cluster;
@@ -181,6 +182,7 @@ pub(crate) struct Operator {
     namespace: String,
     shard: String,
     clock: Clock,
+    setting: time::Setting,
     asker: Asker,
     /// Whose questions are answered.
     rounds: Rounds<Key>,
@@ -259,6 +261,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let (outcomes_out, outcomes) = mpsc::channel(ANSWERS_MAX);
     let (recalled_out, recalled) = mpsc::channel(1);
     let (used_out, used) = mpsc::channel(ANSWERS_MAX);
+    // The lease is counted by the other, which is never set: what it counts are seconds between its own looks.
+    let (setting, ahead) = time::Setting::begin(&clock);
+    let set = setting.clock();
     let live = Live::default();
     let (standing_out, standing) = watch::channel(Standing::Standby);
     let hold = Hold::default();
@@ -272,10 +277,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         tasks.spawn(lease::run(client, which, clock.clone(), hold, standing_out.clone(), ended.clone()))
     });
     let operator = Operator {
-        asker: Asker::new(clock.clone()),
+        asker: Asker::new(set.clone()),
         rounds: Rounds::default(),
         patience: None,
-        pushed: Pushed::new(clock.clone()),
+        pushed: Pushed::new(set.clone()),
         gateways: demand::Gateways::new(gateways),
         control: Control::new(Arc::new(ExprLang)),
         index: Index::compact(),
@@ -287,7 +292,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         cluster: Cluster { endpoints: Services::new(connection.client.clone()).endpoints() },
         queries,
         kept,
-        scrapes: scrapes::Scrapes::start(clock.clone(), live.clone()),
+        scrapes: scrapes::Scrapes::start(set.clone(), live.clone()),
         live,
         usage: own::Look::new(used_out),
         tasks: tasks.clone(),
@@ -304,14 +309,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         sight,
         namespace,
         shard,
-        clock,
+        clock: set,
+        setting,
         audience,
         recorder,
         gate,
         watches,
         standing,
     };
-    let outcome = operator.run(Inboxes { news, said, outcomes, recalled, used }, &stop).await;
+    let outcome = operator.run(Inboxes { news, said, outcomes, recalled, used, ahead }, &stop).await;
     // The lease last: nobody writes beside what is still under way.
     ended.cancel();
     if let Some(election) = election {
@@ -376,6 +382,7 @@ struct Inboxes {
     outcomes: mpsc::Receiver<Outcome>,
     recalled: mpsc::Receiver<Result<Recalled, String>>,
     used: mpsc::Receiver<own::Used>,
+    ahead: mpsc::Receiver<Span>,
 }
 
 impl Operator {
@@ -411,6 +418,7 @@ impl Operator {
                     self.decide(&key)?;
                 }
                 Some(used) = inboxes.used.recv() => self.used(used)?,
+                Some(ahead) = inboxes.ahead.recv() => self.set_clock(ahead),
                 Some(remembered) = inboxes.recalled.recv() => self.recall(remembered)?,
                 count = inboxes.news.recv_many(&mut news, NEWS_AT_ONCE) => {
                     if count > 0 {
