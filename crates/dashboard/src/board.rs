@@ -277,6 +277,7 @@ impl Source for Board {
         let now = at_unix_s.is_none();
         if let Some(view) = known.fleet.targets.iter().find(|view| now && view.name == target) {
             why.trouble.clone_from(&view.trouble);
+            why.advice.clone_from(&view.advice);
             why.replicas = Some(Counts::from(view));
             why.signals.clone_from(&view.signals);
         }

@@ -142,6 +142,8 @@ pub struct TargetView {
     pub cost_so_far: Option<f64>,
     /// Why it cannot run.
     pub trouble: Option<String>,
+    /// What would be written and is not, because this is only advice.
+    pub advice: Option<String>,
     /// What it is decided by.
     pub signals: Vec<SignalView>,
     /// Its replicas, oldest first.

@@ -29,6 +29,8 @@ pub struct Why {
     pub levers: Vec<String>,
     /// Why the replicas decided do not run; only for the present.
     pub trouble: Option<String>,
+    /// What would be written and is not, because this is only advice; only for the present.
+    pub advice: Option<String>,
     /// Replicas ready, starting, draining and pending; only for the present.
     pub replicas: Option<Counts>,
     /// Its signals and whether each can be trusted; only for the present.
@@ -92,6 +94,7 @@ pub fn explain(made: &Made, changed: Option<&Made>, at_unix_s: f64, from: &str) 
         limits: limits(&made.decision),
         levers: levers(&made.decision),
         trouble: None,
+        advice: None,
         replicas: None,
         signals: Vec::new(),
     }

@@ -1,6 +1,20 @@
 //! What was seen of a Kubernetes cluster. Who looks fills in what it was allowed to see; what it was not is `None`, or
 //! named in [`Cluster::unseen`].
 
+use std::collections::BTreeSet;
+
+/// The group of what pods use.
+pub const USAGE: &str = "metrics.k8s.io";
+
+/// The group of metrics from outside, of some adapter.
+pub const EXTERNAL: &str = "external.metrics.k8s.io";
+
+/// The group of metrics of pods and other objects, of some adapter.
+pub const CUSTOM: &str = "custom.metrics.k8s.io";
+
+/// The groups under which an API server has metrics, where somebody serves them.
+pub const METRICS: [&str; 3] = [USAGE, EXTERNAL, CUSTOM];
+
 /// A cluster at one instant.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cluster {
@@ -18,8 +32,8 @@ pub struct Cluster {
     pub quotas: Vec<Quota>,
     /// Who scales.
     pub operators: Operators,
-    /// Whether `metrics.k8s.io` is served; `None` where nobody could say.
-    pub usage_served: Option<bool>,
+    /// Which of [`METRICS`] are served; `None` where nobody could say.
+    pub served: Option<BTreeSet<&'static str>>,
     /// What could not be listed, with the reason.
     pub unseen: Vec<String>,
 }
@@ -39,8 +53,8 @@ pub struct Scaler {
     pub owner: Option<String>,
     /// Whether it changes no count: an autoscaler whose rules are run elsewhere, or an object that was given back.
     pub idle: bool,
-    /// Whether it reads cpu or memory.
-    pub reads_usage: bool,
+    /// Which of [`METRICS`] it reads.
+    pub reads: BTreeSet<&'static str>,
     /// Its status' conditions: type, status, reason, message.
     pub conditions: Vec<[String; 4]>,
     /// Signals that fail, with how often in a row.

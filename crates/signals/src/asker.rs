@@ -174,6 +174,8 @@ struct State {
     news: u64,
     last: Option<Reading>,
     last_good: Option<(Time, f64)>,
+    /// How long the last answer took, with the turn that was waited for.
+    took: Option<Span>,
     /// Who wants to know when the ask under way is answered.
     waiting: Vec<Arc<dyn Waiter>>,
 }
@@ -216,6 +218,7 @@ impl Asked {
         };
         let mut state = self.state();
         state.under_way = false;
+        state.took = state.asked_at.map(|at| self.clock.now().since(at));
         if let Reading::Value { value, .. } = reading {
             state.last_good = Some((self.clock.now(), value));
         }
@@ -324,6 +327,12 @@ impl Follower {
     /// What is new: an answer not taken yet, or that there is none.
     pub(crate) fn says(&self) -> Option<Reading> {
         self.asked.says(&self.seen)
+    }
+
+    /// How long the last answer took; `None` before the first.
+    #[must_use]
+    pub fn took(&self) -> Option<Span> {
+        self.asked.state().took
     }
 
     /// Changes when the source has news.

@@ -79,6 +79,7 @@ fn answer(target: &TargetView, why: Option<&Why>) -> Markup {
                     @if target.draining > 0 { ", " (target.draining) " draining" } }
             }
             @if let Some(trouble) = &target.trouble { p class="trouble-line" { (trouble) } }
+            @if let Some(advice) = &target.advice { p class="advice-line" { "Only advice: " (advice) } }
             @match &target.latest {
                 Some(latest) => {
                     p class="sentence" { b { (latest.to) } " wanted: " (latest.text) }

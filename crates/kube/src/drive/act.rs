@@ -9,7 +9,7 @@ use tidegate_signals::Context;
 use tokio::time::Instant;
 
 use super::end::finalizers;
-use super::entry::ECHO;
+use super::entry::{Advice, ECHO};
 use super::tell::listen;
 use super::{Entry, Error, Mind, Operator, Weight, own};
 use crate::index::target::{Asks, Key};
@@ -61,6 +61,7 @@ impl Operator {
                 self.ask(&key)?;
             }
             self.patience = Some(Instant::now() + super::GRACE);
+            self.tell_users();
             self.remember(false);
         }
         self.show();
@@ -147,6 +148,7 @@ impl Operator {
                 continue;
             }
             let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+            entry.tally(&signal, &reading);
             match entry.readings.get_mut(&signal) {
                 Some(known) => known.clone_from(&reading),
                 None => drop(entry.readings.insert(Arc::clone(&signal), reading.clone())),
@@ -201,8 +203,18 @@ impl Operator {
             _ => {}
         }
         listen(entry, &decision, now);
+        if decision.replicas == from {
+            entry.advice = None;
+        }
         let stays = entry.leave.is_some() && decision.replicas >= from;
-        let turned = notes::turned(key.asks, entry.latest.as_deref(), &decision);
+        let turned = match &entry.latest {
+            Some(before) => notes::turned(key.asks, Some(before), &decision),
+            None => {
+                let object = self.index.object(&key.id());
+                let before = object.map(|object| notes::standing(&object, &decision));
+                notes::turned(key.asks, before.as_ref(), &decision)
+            }
+        };
         entry.latest = Some(decision);
         if stays {
             self.stay(key);
@@ -224,15 +236,14 @@ impl Operator {
             return self.not_done(key);
         }
         if self.connection.read_only {
-            let advice = (from, to, why);
-            if entry.advice.as_ref().map(|(from, to, _)| (*from, *to)) != Some((from, to)) {
-                let writer = crate::owner::last_writer(workload).unwrap_or("nobody known");
-                let text = format!(
-                    "{key}: would scale from {from} to {to}; {} (the count there was written by {writer})",
-                    advice.2
-                );
-                entry.advice = Some(advice);
+            let writer = crate::owner::last_writer(workload).map(Arc::from);
+            let advice = Advice { from, to, why, writer };
+            if entry.advice.as_ref().map(|known| (known.from, known.to)) != Some((from, to)) {
+                let text = format!("{key}: {advice}");
                 self.remark(Weight::Info, &text);
+            }
+            if let Some(entry) = self.entries.get_mut(key) {
+                entry.advice = Some(advice);
             }
             return self.not_done(key);
         }
@@ -302,6 +313,7 @@ impl Operator {
                     }
                     self.again.insert(key);
                 }
+                self.users_untold(&patch.id);
                 if let (write::Error::Refused(why), Some(key)) = (&error, Key::of(&patch.id))
                     && let Some(said) = notes::not_updated(key.asks, why)
                 {

@@ -1,16 +1,17 @@
 //! One target as the loop sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use tidegate_core::scale::spec::Life;
 use tidegate_core::scale::{Decision, Fleet, Job, Pod, Reading, Room, Spec};
 use tidegate_core::time::{Span, Time};
 use tidegate_manifest::serving::Page;
-use tidegate_signals::Sources;
 use tidegate_signals::asker::SILENT;
 use tidegate_signals::trust::Trust;
 use tidegate_signals::work::Work;
+use tidegate_signals::{Source, Sources};
 
 use super::access::Access;
 use super::jobs::Batch;
@@ -44,8 +45,8 @@ pub struct Entry {
     pub readings: BTreeMap<Arc<str>, Reading>,
     /// The replicas it was last told of.
     pub fleet: Option<Fleet>,
-    /// What it would do, where we only advise: from, to, and why.
-    pub advice: Option<(u32, u32, String)>,
+    /// What it would do, where we only advise and other replicas are there.
+    pub advice: Option<Advice>,
     /// Its starts, newest last: when each was over, and how long its phases took.
     pub starts: Vec<Started>,
     /// What engines and gateways said of its work at the last look; only with policy `slo`.
@@ -107,6 +108,10 @@ pub struct Entry {
     pub(super) said: BTreeMap<&'static str, Time>,
     /// Whether it was told that it is let go.
     pub(super) parted: bool,
+    /// How often each signal could not be read, since this operator decides. As many as there are signals.
+    pub errors: BTreeMap<Arc<str>, u64>,
+    /// How often each answered with nothing.
+    pub empty: BTreeMap<Arc<str>, u64>,
     /// The replicas it was found with.
     pub(super) found: Option<u32>,
     /// When it is to be ticked, for a ScaledJob.
@@ -126,6 +131,27 @@ pub struct Entry {
     pub(super) batch: Batch,
     /// Jobs that were made, and until when watches may not know.
     pub(super) born: BTreeMap<String, Time>,
+}
+
+/// A count that would be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// The count there is.
+    pub from: u32,
+    /// The count there would be.
+    pub to: u32,
+    /// The decision in a sentence.
+    pub why: String,
+    /// Who wrote the count there is, where that is known.
+    pub writer: Option<Arc<str>>,
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Advice { from, to, why, writer } = self;
+        let writer = writer.as_deref().unwrap_or("nobody known");
+        write!(f, "would scale from {from} to {to}; {why} (the count there was written by {writer})")
+    }
 }
 
 /// A start: when it was over, and how long each phase of it took.
@@ -174,6 +200,8 @@ impl Entry {
             echo: None,
             status: None,
             claiming: None,
+            errors: BTreeMap::new(),
+            empty: BTreeMap::new(),
             ready: None,
             unreadable: false,
             said: BTreeMap::new(),
@@ -204,6 +232,28 @@ impl Entry {
     /// Whether its sources have had their time: then those that are silent say so themselves.
     pub(super) fn is_silent(&self, now: Time) -> bool {
         now.since(self.asked_at) >= SILENT
+    }
+
+    /// How long each of its sources took to answer last, of those that are asked over a network.
+    pub fn latencies(&self) -> impl Iterator<Item = (&Arc<str>, Span)> {
+        let sources = self.sources.iter().flat_map(|sources| sources.iter());
+        sources.filter_map(|(signal, source)| match source {
+            Source::Remote(follower) => Some((signal, follower.took()?)),
+            _ => None,
+        })
+    }
+
+    /// Counts what was read that is no number.
+    pub(super) fn tally(&mut self, signal: &Arc<str>, reading: &Reading) {
+        let counts = match reading {
+            Reading::Error(_) => &mut self.errors,
+            Reading::Absent => &mut self.empty,
+            _ => return,
+        };
+        match counts.get_mut(signal) {
+            Some(count) => *count += 1,
+            None => drop(counts.insert(Arc::clone(signal), 1)),
+        }
     }
 
     /// Whether somebody else still has it, and it is only decided to see whether we agree.

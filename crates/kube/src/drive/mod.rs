@@ -17,6 +17,7 @@ mod entry;
 mod jobs;
 mod leaving;
 mod own;
+mod registered;
 mod room;
 mod say;
 mod scrapes;
@@ -24,6 +25,7 @@ mod see;
 mod tell;
 mod time;
 mod trust;
+mod users;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,8 +60,9 @@ use crate::persist::{self, Recalled};
 use crate::watch::{NEWS_MAX, News, Sight, Watches};
 use crate::write::{self, Gate, Hold, Permit, Queue, Write};
 pub(crate) use act::FINALIZER;
-pub use entry::{Entry, Started};
+pub use entry::{Advice, Entry, Started};
 pub use leaving::Leave;
+pub use registered::Registered;
 
 /// How often everything is decided, whatever happens in between.
 const TICK: Duration = Duration::from_secs(1);
@@ -158,6 +161,14 @@ pub struct View<'a> {
     pub lag_s: f64,
     /// What gateways say.
     pub gateways: &'a Book,
+    /// What there is to be decided, and by what.
+    pub registered: &'a Registered,
+    /// Targets of which nothing is remembered, because there is no more room for it.
+    pub left_out: usize,
+    /// Events that were never written.
+    pub events_dropped: u64,
+    /// Whether there are more objects than are kept.
+    pub full: bool,
 }
 
 /// Why the loop ended by itself.
@@ -224,6 +235,10 @@ pub(crate) struct Operator {
     again: BTreeSet<Key>,
     last_tick: Option<Time>,
     lag_s: f64,
+    /// What there is.
+    registered: Registered,
+    /// Who uses which authentication.
+    users: users::Look,
 }
 
 /// Whether we decide.
@@ -305,6 +320,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         again: BTreeSet::new(),
         last_tick: None,
         lag_s: 0.0,
+        registered: Registered::default(),
+        users: users::Look::default(),
         connection,
         sight,
         namespace,

@@ -87,8 +87,13 @@ impl Operator {
         if entry.ready.as_ref() == Some(&now) {
             return;
         }
-        let Some(object) = self.index.object(&key.id()) else { return };
-        let before = entry.ready.clone().unwrap_or_else(|| Ready::standing(&object));
+        let before = match &entry.ready {
+            Some(before) => before.clone(),
+            None => match self.index.object(&key.id()) {
+                Some(object) => Ready::standing(&object),
+                None => return,
+            },
+        };
         let triggers = entry.unreadable;
         if let Some(entry) = self.entries.get_mut(key) {
             entry.ready = Some(now.clone());

@@ -18,7 +18,7 @@ use crate::index::pending::Cause;
 use crate::index::pods::time;
 use crate::index::target::{self, Asks, Key, Read};
 use crate::index::{Index, Touched};
-use crate::object::{Id, Kind, Object, Scope};
+use crate::object::{Change, Id, Kind, Object, Scope};
 use crate::owner;
 use crate::status::notes::Said;
 use crate::watch::{FORBIDDEN, News};
@@ -31,12 +31,20 @@ impl Operator {
         for one in news {
             match one {
                 News::Change(change) => {
-                    if let crate::object::Change::Listed(scope) = &change {
+                    if let Change::Listed(scope) = &change {
                         // Whoever looks at it may have waited for just this.
                         touched.read.extend(self.waiting_for(scope));
                     }
                     self.say_authentication(&change);
+                    self.registered.see(&change);
+                    let listed = match &change {
+                        Change::Listed(scope) => Some(scope.kind.clone()),
+                        _ => None,
+                    };
                     touched.merge(self.index.apply(change));
+                    if let Some(kind) = listed {
+                        self.registered.listed(&kind, &self.index);
+                    }
                 }
                 News::Blind(scope, why) => {
                     if self.blind.get(&scope) != Some(&why) {
@@ -92,6 +100,7 @@ impl Operator {
 
     /// Reads a target anew, or forgets it.
     pub(super) fn read(&mut self, key: &Key) -> Result<(), Error> {
+        self.users.due = true;
         let id = key.id();
         let object = self.index.object(&id);
         if let Some(object) = object.as_ref().filter(|object| !adopt::ours(object)) {

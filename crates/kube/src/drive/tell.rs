@@ -76,10 +76,9 @@ impl Operator {
         }
         entry.told_at = Some(now);
         // Conditions are one list: only over the version that those of others were read from.
-        json["metadata"] =
-            json!({"resourceVersion": object.text("/metadata/resourceVersion"), "uid": object.uid()});
-        let how = How::Apply { gone };
-        let patch = Patch { id, subresource: Some("status"), how, json };
+        let version = object.text("/metadata/resourceVersion");
+        json["metadata"] = json!({"resourceVersion": version, "uid": object.uid()});
+        let patch = Patch { id, subresource: Some("status"), how: How::Apply { gone }, json };
         self.queue.push(Write::Patch(patch), now);
     }
 
@@ -136,6 +135,10 @@ impl Operator {
             blind: &self.blind,
             lag_s: self.lag_s,
             gateways: &self.gateways.book,
+            registered: &self.registered,
+            left_out: self.memory.left_out(),
+            events_dropped: self.queue.dropped(),
+            full: self.index.full(),
         };
         self.audience.look(&view);
     }

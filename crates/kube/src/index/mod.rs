@@ -149,11 +149,6 @@ impl Index {
         self.texts.get(id).map(|kept| &kept.uid)
     }
 
-    /// All objects of a kind that are kept whole.
-    pub fn objects<'a>(&'a self, kind: &'a Kind) -> impl Iterator<Item = Arc<Object>> {
-        self.ids_of(kind).filter_map(|id| self.object(id))
-    }
-
     /// Where all objects of a kind are that are kept whole.
     pub fn ids_of<'a>(&'a self, kind: &'a Kind) -> impl Iterator<Item = &'a Id> {
         let all = self.texts.range(Id::new(kind.clone(), "", "")..);

@@ -147,6 +147,7 @@ impl Book {
         if wanted > self.pages {
             self.pages = wanted;
             self.written.clear();
+            self.left_out.clear();
         }
         let mut by_page: BTreeMap<usize, Vec<Kept<'a>>> =
             (0..self.pages).map(|page| (page, Vec::new())).collect();
@@ -346,6 +347,23 @@ mod tests {
         assert_eq!(merge(pages.iter().map(|page| page.text.as_str())).len(), 10_000);
         let one = |name: &String| kept(name, if name == "ns/target-7" { 2 } else { 1 }, &state);
         assert_eq!(book.pages(names.iter().map(one), at(30), false).len(), 1);
+    }
+
+    #[test]
+    fn who_has_no_room_is_counted_for_as_long_as_that_is_so() {
+        let state = State::default();
+        let long = "x".repeat(PAGE_BYTES_MAX);
+        let mut book = Book::default();
+        let both = || [kept(&long, 1, &state), kept("a", 1, &state)].into_iter();
+        book.pages(both(), at(0), false);
+        assert_eq!(book.left_out(), 1);
+        assert_eq!(
+            (book.pages(both(), at(30), false), book.left_out()),
+            (vec![], 1),
+            "nothing is written, and it still is"
+        );
+        book.pages([kept("a", 1, &state)].into_iter(), at(60), false);
+        assert_eq!(book.left_out(), 0);
     }
 
     #[test]

@@ -97,6 +97,8 @@ pub struct Seen {
 pub struct Routes {
     index: Index,
     table: Table,
+    /// Of ScaledObjects, the workload that has to be watched by its name.
+    singles: BTreeMap<Id, Scope>,
     /// Namespaces to be looked at again.
     dirty: BTreeSet<Arc<str>>,
 }
@@ -107,9 +109,15 @@ impl Routes {
         match &change {
             Change::Applied(object) => {
                 self.dirty.insert(Arc::clone(&object.id.namespace));
+                let scales = Some(&**object).filter(|object| object.id.kind == Kind::ScaledObject);
+                match scales.and_then(target::scaled).as_ref().and_then(single) {
+                    Some(scope) => self.singles.insert(object.id.clone(), scope),
+                    None => self.singles.remove(&object.id),
+                };
             }
             Change::Gone(id) => {
                 self.dirty.insert(Arc::clone(&id.namespace));
+                self.singles.remove(id);
             }
             // What was not listed is gone, wherever it was.
             Change::Listed(_) => {
@@ -119,7 +127,11 @@ impl Routes {
             Change::Listing(_) => {}
         }
         // Only the operator asks who is touched.
+        let listed = matches!(change, Change::Listed(_));
         let _ = self.index.apply(change);
+        if listed {
+            self.singles.retain(|id, _| self.index.object(id).is_some());
+        }
     }
 
     /// Whether a scope was listed.
@@ -131,8 +143,7 @@ impl Routes {
     /// The workloads that are watched each by its name: of kinds that are not watched whole.
     #[must_use]
     pub fn singles(&self) -> BTreeSet<Scope> {
-        let scaled = self.index.objects(&Kind::ScaledObject).filter_map(|object| target::scaled(&object));
-        scaled.filter_map(|id| single(&id)).collect()
+        self.singles.values().cloned().collect()
     }
 
     /// Forgets the workloads that are watched by their names, but for these.

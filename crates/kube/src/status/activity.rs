@@ -42,10 +42,14 @@ pub fn triggers<'a>(
     readings: &'a Readings,
     decision: Option<&'a Decision>,
 ) -> impl Iterator<Item = (&'a Signal, bool)> {
-    spec.signals.iter().filter_map(move |signal| {
-        let active = active(signal, readings.get(&signal.name))?;
-        Some((signal, active || decision.is_some_and(|decision| falls_back(decision, &signal.name))))
-    })
+    spec.signals.iter().filter_map(move |signal| Some((signal, of(signal, readings, decision)?)))
+}
+
+/// The same of one trigger; `None` as [`active`] has it.
+#[must_use]
+pub fn of(signal: &Signal, readings: &Readings, decision: Option<&Decision>) -> Option<bool> {
+    let active = active(signal, readings.get(&signal.name))?;
+    Some(active || decision.is_some_and(|decision| falls_back(decision, &signal.name)))
 }
 
 fn falls_back(decision: &Decision, name: &Arc<str>) -> bool {

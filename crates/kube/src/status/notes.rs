@@ -1,10 +1,11 @@
 //! Kubernetes Events: one for each change, with its reason.
 
+use serde_json::Value;
 use tidegate_core::scale::Decision;
-use tidegate_core::scale::decision::{Because, Lost, Rule, Status};
+use tidegate_core::scale::decision::{Because, Conditions, Lost, Rule, Status};
 
 use crate::index::target::Asks;
-use crate::object::{Id, Kind};
+use crate::object::{Id, Kind, Object};
 
 /// What an Event says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -238,13 +239,37 @@ fn lost(before: Option<&Decision>, now: &Decision) -> Vec<Said> {
     }
     let known = before.map(of).unwrap_or_default();
     let new = now.into_iter().filter(|(signal, _)| known.iter().all(|(other, _)| other != signal));
-    new.take(LOST_MAX).map(|(_, why)| said(true, "KEDAMetricSourceFailed", why)).collect()
+    let new: Vec<String> = new.take(LOST_MAX).map(|(_, why)| why).collect();
+    if new.is_empty() { Vec::new() } else { vec![said(true, "KEDAMetricSourceFailed", new.join("; "))] }
+}
+
+/// What an object's own conditions say was decided before: whoever decides it for the first time tells only what is
+/// different.
+#[must_use]
+pub fn standing(object: &Object, now: &Decision) -> Decision {
+    let all = object.json.pointer("/status/conditions").and_then(Value::as_array);
+    let is = |type_: &str| {
+        let text = |one: &Value, at: &str| one.get(at).and_then(Value::as_str).map(str::to_owned);
+        let found = all.into_iter().flatten().find(|one| text(one, "type").as_deref() == Some(type_))?;
+        match text(found, "status").as_deref() {
+            Some("True") => Some((Status::True, "")),
+            Some("False") => Some((Status::False, "")),
+            _ => None,
+        }
+    };
+    let conditions = Conditions {
+        active: is("Active"),
+        fallback: is("Fallback"),
+        paused: is("Paused"),
+        ..Conditions::default()
+    };
+    Decision { steps: Vec::new(), conditions, ..now.clone() }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use tidegate_core::scale::Step;
-    use tidegate_core::scale::decision::Conditions;
 
     use super::*;
 
@@ -292,5 +317,20 @@ mod tests {
         assert_eq!(jobs(&of(false, true), &of(false, false)), ["ScaledJobUnpaused"]);
         assert_eq!(reasons(Asks::ScaledObject, None, &of(true, true)), ["ScaledObjectPaused"]);
         assert_eq!(reasons(Asks::Autoscaler, None, &of(true, true)), [""; 0]);
+    }
+
+    #[test]
+    fn what_stands_on_an_object_is_not_told_again() {
+        let paused =
+            Conditions { paused: Some((Status::True, "ScaledObjectPaused")), ..Conditions::default() };
+        let now = decision(&[], paused);
+        let told = |conditions: Value| {
+            let json = json!({"metadata": {"name": "a"}, "status": {"conditions": conditions}});
+            let object = Object::new(Kind::ScaledObject, json).unwrap();
+            reasons(Asks::ScaledObject, Some(&standing(&object, &now)), &now)
+        };
+        assert_eq!(told(json!([{"type": "Paused", "status": "True"}])), [""; 0]);
+        assert_eq!(told(json!([{"type": "Paused", "status": "Unknown"}])), ["ScaledObjectPaused"]);
+        assert_eq!(told(Value::Null), ["ScaledObjectPaused"]);
     }
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use kube::Client;
 use serde_json::Value;
 use tidegate_core::time::Time;
-use tidegate_doctor::cluster::{Cluster, Operators, Quota};
+use tidegate_doctor::cluster::{Cluster, METRICS, Operators, Quota};
 use tidegate_manifest::lint::lint;
 use tidegate_manifest::{Finding, Source, load};
 
@@ -63,7 +63,7 @@ pub async fn survey(client: &Client, namespace: Option<&str>, now: Time) -> Surv
     let listed = list(client, namespace);
     let leases = renewed(client, "&labelSelector=app.kubernetes.io/managed-by%3Dtidegate");
     let (mut listed, leases, keda, usage) =
-        tokio::join!(listed, leases, migrate::alive(client), usage_served(client));
+        tokio::join!(listed, leases, migrate::alive(client), metrics_served(client));
     let mut operators = Operators::default();
     match leases {
         Ok(leases) => operators.tidegate = Some(leases),
@@ -80,7 +80,7 @@ pub async fn survey(client: &Client, namespace: Option<&str>, now: Time) -> Surv
     let mut survey = read(listed, now);
     survey.cluster.namespace = namespace.map(str::to_owned);
     survey.cluster.operators = operators;
-    survey.cluster.usage_served = usage;
+    survey.cluster.served = usage;
     survey
 }
 
@@ -168,10 +168,11 @@ async fn seen(client: &Client, path: &str, query: &str, unseen: &mut BTreeSet<St
     }
 }
 
-/// Whether usage of pods is served; `None` where the API server does not say.
-async fn usage_served(client: &Client) -> Option<bool> {
+/// Which groups of metrics are served; `None` where the API server does not say.
+async fn metrics_served(client: &Client) -> Option<BTreeSet<&'static str>> {
     let groups = client.list_api_groups().await.ok()?;
-    Some(groups.groups.iter().any(|group| group.name == "metrics.k8s.io"))
+    let served = |name: &&str| groups.groups.iter().any(|group| group.name == **name);
+    Some(METRICS.into_iter().filter(served).collect())
 }
 
 fn read(listed: Listed, now: Time) -> Survey {

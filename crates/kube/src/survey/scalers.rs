@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use tidegate_doctor::cluster::{Scaler, Workload};
+use tidegate_doctor::cluster::{CUSTOM, EXTERNAL, Scaler, USAGE, Workload};
 
 use super::Listed;
 use crate::adopt;
@@ -70,20 +70,34 @@ fn scaler(object: &Object) -> Scaler {
         namespace: object.id.namespace.to_string(),
         name: object.id.name.to_string(),
         workload,
-        owner,
         idle: stopped || away,
-        reads_usage: reads_usage(object),
+        reads: reads(object, owner.is_some()),
+        owner,
         conditions: conditions.into_iter().flatten().map(condition).collect(),
         failing: failing.collect(),
     }
 }
 
-fn reads_usage(object: &Object) -> bool {
-    let list = |at: &str| object.json.pointer(at).and_then(Value::as_array).cloned().unwrap_or_default();
-    let type_ = |one: &Value| one.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let triggers = list("/spec/triggers").iter().any(|one| matches!(&*type_(one), "cpu" | "memory"));
-    triggers
-        || list("/spec/metrics").iter().any(|one| matches!(&*type_(one), "Resource" | "ContainerResource"))
+/// What it reads of the API server. An autoscaler that KEDA made reads what KEDA itself serves.
+fn reads(object: &Object, kedas: bool) -> BTreeSet<&'static str> {
+    let types = |at: &str| -> Vec<String> {
+        let list = object.json.pointer(at).and_then(Value::as_array);
+        let types = list.into_iter().flatten().filter_map(|one| one.get("type")?.as_str());
+        types.map(str::to_owned).collect()
+    };
+    let mut groups = BTreeSet::new();
+    if types("/spec/triggers").iter().any(|one| matches!(&**one, "cpu" | "memory")) {
+        groups.insert(USAGE);
+    }
+    for metric in types("/spec/metrics") {
+        match &*metric {
+            "Resource" | "ContainerResource" => groups.insert(USAGE),
+            "External" if !kedas => groups.insert(EXTERNAL),
+            "Object" | "Pods" if !kedas => groups.insert(CUSTOM),
+            _ => false,
+        };
+    }
+    groups
 }
 
 pub(super) fn workloads(listed: &Listed) -> Vec<Workload> {

@@ -1,7 +1,7 @@
 //! From objects to evidence.
 
 use serde_json::json;
-use tidegate_doctor::cluster::Cause;
+use tidegate_doctor::cluster::{Cause, EXTERNAL, USAGE};
 
 use super::*;
 use crate::index::pods::time;
@@ -62,7 +62,7 @@ fn a_pod_of_a_scaled_workload_is_read_with_what_keeps_it() {
     assert_eq!((loads.starting_s, loads.restarts, loads.grace_s), (Some(900.0), 2, 30));
     assert_eq!(loads.ended, Some(("OOMKilled".to_owned(), 137)));
     assert!(loads.probe.as_deref().is_some_and(|said| said.contains("503")));
-    assert!(cluster.scalers[0].reads_usage);
+    assert_eq!(cluster.scalers[0].reads, [USAGE].into());
     assert_eq!(cluster.scalers[0].workload.as_deref(), Some("Deployment prod/llama"));
 }
 
@@ -109,12 +109,21 @@ fn live_objects_are_linted_and_those_that_keda_made_are_not() {
         },
         "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "llama"}, "maxReplicas": 3},
     });
-    let listed = Listed { scaled_objects: vec![object], autoscalers: vec![made], ..Listed::default() };
+    // Somebody's own, which an adapter has to tell.
+    let mut plain = made.clone();
+    plain["metadata"] = json!({"namespace": "prod", "name": "web"});
+    plain["spec"]["metrics"] = json!([{"type": "External", "external": {"metric": {"name": "queue"}}}]);
+    let mut kedas = made.clone();
+    kedas["spec"]["metrics"] = plain["spec"]["metrics"].clone();
+    let listed =
+        Listed { scaled_objects: vec![object], autoscalers: vec![kedas, plain], ..Listed::default() };
     let survey = at(listed);
     let of_annotation: Vec<&str> =
         survey.findings.iter().filter(|found| found.code == "TG011").map(|found| &*found.file).collect();
     assert_eq!(of_annotation, ["ScaledObject prod/llama"]);
     assert_eq!(survey.cluster.scalers[1].owner.as_deref(), Some("llama"));
+    let reads: Vec<_> = survey.cluster.scalers.iter().map(|one| one.reads.clone()).collect();
+    assert_eq!(reads, [[USAGE].into(), [].into(), [EXTERNAL].into()], "what KEDA serves is its own");
 }
 
 /// Something that another controls.

@@ -3,6 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use super::queue::Patch;
+use crate::object::Gvk;
+
+/// Whether `/scale` of a kind can be applied. That of a custom resource cannot: the API server (1.34) wants to convert
+/// the resource to `autoscaling/v1` and answers 500, "request to convert CR to an invalid group/version".
+pub(super) fn takes_scale(gvk: &Gvk) -> bool {
+    &*gvk.group == "apps"
+}
 
 /// What is applied, with what every object says of itself.
 pub(super) fn whole(patch: &Patch) -> Value {

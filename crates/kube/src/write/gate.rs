@@ -173,7 +173,11 @@ impl Gate {
                 "apiVersion": "autoscaling/v1", "kind": "Scale",
                 "metadata": metadata, "spec": {"replicas": scale.to},
             });
-            match self.apply(&path, &applied).await {
+            let sent = match applied::takes_scale(&scale.workload.kind.gvk()) {
+                true => self.apply(&path, &applied).await,
+                false => self.merge(&path, &applied).await,
+            };
+            match sent {
                 Ok(_) => return Ok(Sent::Done),
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 Err(error) => return Err(why(&error, &scale.workload)),

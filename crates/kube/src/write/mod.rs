@@ -6,11 +6,13 @@
 //!
 //! # Which way a change is said
 //! What is ours is said by server-side apply, as the field manager [`MANAGER`], with force: a target's status, its
-//! finalizer and label (finalizers are a set there, so others' stay), a pod's deletion cost, pages of memory, and a
-//! count through `/scale`. Conditions are one list that has to be said whole, also those of others; so a status names
+//! finalizer and label (finalizers are a set there, so others' stay), a pod's deletion cost, pages of memory, and the
+//! count of a Deployment or a StatefulSet through `/scale`. Conditions are one list that has to be said whole, also those of others; so a status names
 //! the version that it was made of, and after a conflict it is made anew of what is there then.
 //!
 //! A JSON merge patch it is where apply cannot say it:
+//! - a count of a custom resource: API servers do not take an apply of its `/scale`. Version and uid are said all the
+//!   same.
 //! - a finalizer that goes. KEDA writes the same one, and so did operators before: apply takes away only what nobody
 //!   else has said. The list is written whole, over the version that was read.
 //! - adoption. `autoscaling.keda.sh/paused`, `spec.behavior` and the record of both are the user's or KEDA's before and

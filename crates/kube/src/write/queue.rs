@@ -414,8 +414,10 @@ mod tests {
         queue.push(note("a"), at(0));
         let mut tries = 0;
         for wait in [0, 250, 500, 1000] {
-            assert_eq!(queue.pop(at(tries - 1)), None);
             tries += wait;
+            if wait > 0 {
+                assert_eq!(queue.pop(at(tries - 1)), None);
+            }
             let (write, failures) = queue.pop(at(tries)).expect("it is due");
             queue.failed(write, failures, at(tries));
         }

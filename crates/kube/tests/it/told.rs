@@ -153,3 +153,89 @@ async fn a_scaled_job_says_whether_there_is_work_when_there_last_was_and_that_it
     assert_eq!(condition(&job(), "Paused").unwrap().0, "True");
     operator.stop().await;
 }
+
+/// The Events about an object, oldest first: their reasons.
+fn reasons(server: &Server, name: &str) -> Vec<String> {
+    let mut events = server.all("events");
+    events.retain(|event| event["involvedObject"]["name"] == name);
+    events.sort_by_key(|event| event["metadata"]["name"].as_str().unwrap().to_owned());
+    events.iter().map(|event| event["reason"].as_str().unwrap().to_owned()).collect()
+}
+
+fn has(server: &Server, name: &str, reason: &str) -> bool {
+    reasons(server, name).iter().any(|one| one == reason)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_tell_an_objects_life_in_kedas_words_and_not_twice() {
+    let (server, prometheus) = rig(12.0, |_| {}).await;
+    let operator = Operator::start(&server, false).await;
+    for reason in ["KEDAScalersStarted", "ScaledObjectReady"] {
+        until(reason, || has(&server, "llama", reason)).await;
+    }
+    prometheus.set(None);
+    until("the query fails", || has(&server, "llama", "KEDAMetricSourceFailed")).await;
+    prometheus.set(Some(12.0));
+    until("it is read again", || is(&server, "Ready", "True")).await;
+    decisions(&operator, 2).await;
+    operator.stop().await;
+    let before = reasons(&server, "llama");
+    let again = Operator::start(&server, false).await;
+    decisions(&again, 5).await;
+    assert_eq!(reasons(&server, "llama"), before, "whoever comes after does not tell it again");
+    server.delete("scaledobjects", "prod", "llama");
+    for reason in ["KEDAScalersStopped", "ScaledObjectDeleted"] {
+        until(reason, || has(&server, "llama", reason)).await;
+    }
+    until("it is gone", || server.get("scaledobjects", "prod", "llama").is_none()).await;
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_whose_triggers_cannot_be_read_says_so_in_an_event() {
+    let (server, _prometheus) = rig(12.0, |object| {
+        object["spec"]["triggers"] =
+            json!([{"type": "prometheus", "metadata": {"query": "x", "threshold": "5"}}]);
+    })
+    .await;
+    let operator = Operator::start(&server, false).await;
+    for reason in ["ScaledObjectCheckFailed", "KEDAScalerFailed"] {
+        until(reason, || has(&server, "llama", reason)).await;
+    }
+    assert!(!has(&server, "llama", "KEDAScalersStarted"));
+    operator.stop().await;
+}
+
+/// An authentication of a kind, with a password of nobody's.
+fn authentication(kind: &str) -> Value {
+    json!({
+        "apiVersion": "keda.sh/v1alpha1", "kind": kind, "metadata": {"namespace": "prod", "name": "login"},
+        "spec": {"env": [{"parameter": "password", "name": "PASSWORD"}]},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authentications_say_who_uses_them_and_that_they_come_and_go() {
+    let (server, _prometheus) = rig(12.0, |object| {
+        object["spec"]["triggers"][0]["authenticationRef"] = json!({"name": "login"});
+    })
+    .await;
+    server.put("triggerauthentications", authentication("TriggerAuthentication"));
+    let operator = Operator::start(&server, false).await;
+    let login = || server.get("triggerauthentications", "prod", "login").unwrap();
+    until("it is used", || login()["status"]["scaledobjects"] == "llama").await;
+    assert!(!has(&server, "login", "TriggerAuthenticationAdded"), "it was there before");
+    let users = server.owners("triggerauthentications", "prod", "login", &["status", "scaledobjects"]);
+    assert_eq!(users, ["tidegate Apply"]);
+    server.edit("scaledobjects", "prod", "llama", |object| {
+        object["spec"]["triggers"][0].as_object_mut().unwrap().remove("authenticationRef");
+    });
+    until("it is not", || login()["status"].get("scaledobjects").is_none()).await;
+    let mut other = authentication("TriggerAuthentication");
+    other["metadata"]["name"] = json!("other");
+    server.put("triggerauthentications", other);
+    until("it came", || has(&server, "other", "TriggerAuthenticationAdded")).await;
+    server.delete("triggerauthentications", "prod", "other");
+    until("it went", || has(&server, "other", "TriggerAuthenticationDeleted")).await;
+    operator.stop().await;
+}

@@ -129,6 +129,10 @@ pub(super) fn apply(
     {
         return Err((StatusCode::BAD_REQUEST, "what is applied names its object"));
     }
+    if path.subresource == "scale" && !matches!(path.plural.as_str(), "deployments" | "statefulsets") {
+        let why = "request to convert CR to an invalid group/version: autoscaling/v1";
+        return Err((StatusCode::INTERNAL_SERVER_ERROR, why));
+    }
     let known = state.objects.get(&place(path)).cloned();
     let Some(before) = known else {
         if !path.subresource.is_empty() {

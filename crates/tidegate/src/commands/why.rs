@@ -159,6 +159,9 @@ fn screen(why: &Why, zone: &TimeZone) -> String {
     if let Some(trouble) = &why.trouble {
         text.push_str(&format!("\ntrouble\n  {trouble}\n"));
     }
+    if let Some(advice) = &why.advice {
+        text.push_str(&format!("\nonly advice, nothing is written\n  {advice}\n"));
+    }
     if let Some(changed) = &why.changed {
         let DecisionView { from, to, rule, text: because, .. } = changed;
         let when = clock(changed.at_unix_s, zone);
@@ -262,6 +265,7 @@ mod tests {
             limits: vec!["max: the maximum is 2".to_owned()],
             levers: vec!["more: a maximum above 2".to_owned()],
             trouble: Some("command not found: vllm".to_owned()),
+            advice: Some("would scale from 1 to 2".to_owned()),
             replicas: Some(Counts { ready: 1, pending: 1, ..Counts::default() }),
             signals: vec![SignalView {
                 name: "s0".to_owned(),
@@ -278,6 +282,9 @@ a/chat: 2 replicas wanted, 1 ready, 1 pending, at 2026-03-01 00:00:00
 
 trouble
   command not found: vllm
+
+only advice, nothing is written
+  would scale from 1 to 2
 
 what limits it
   max: the maximum is 2

@@ -80,7 +80,7 @@ fn objects(server: &Server) {
 }
 
 /// The names of what a running operator exports.
-async fn exported() -> BTreeSet<String> {
+async fn exported() -> (BTreeSet<String>, String) {
     let server = Server::start().await;
     objects(&server);
     let directory = tempfile::tempdir().unwrap();
@@ -99,12 +99,43 @@ async fn exported() -> BTreeSet<String> {
         if text.contains("tidegate_signal_value{") && text.contains("keda_scaler_active{") {
             let series =
                 text.lines().filter(|line| line.starts_with("tidegate_") || line.starts_with("keda_"));
-            return series.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect();
+            let names = series.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect();
+            return (names, text);
         }
         assert!(begin.elapsed() < Duration::from_secs(60), "never decided:\n{text}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+/// KEDA's metrics, and whether they are served; where not, why.
+const KEDA: &[(&str, Result<(), &str>)] = &[
+    ("keda_build_info", Ok(())),
+    ("keda_scaler_active", Ok(())),
+    ("keda_scaler_metrics_value", Ok(())),
+    ("keda_scaler_metrics_latency_seconds", Ok(())),
+    ("keda_scaler_detail_errors_total", Ok(())),
+    ("keda_scaled_object_errors_total", Ok(())),
+    ("keda_scaled_object_paused", Ok(())),
+    ("keda_scaled_job_errors_total", Ok(())),
+    ("keda_scaler_empty_upstream_responses_total", Ok(())),
+    ("keda_internal_scale_loop_latency_seconds", Ok(())),
+    ("keda_trigger_registered_total", Ok(())),
+    ("keda_resource_registered_total", Ok(())),
+    ("keda_scaler_http_requests_total", Err("one answer serves all who ask the same")),
+    ("keda_scaler_http_request_duration_seconds", Err("the same; the latency is there")),
+    ("keda_cloudeventsource_events_emitted_total", Err("no CloudEvents are sent")),
+    ("keda_cloudeventsource_events_queued", Err("no CloudEvents are sent")),
+    (
+        "keda_internal_metricsservice_grpc_server_handled_total",
+        Err("one process, no metrics server beside it"),
+    ),
+    (
+        "keda_internal_metricsservice_grpc_client_handled_total",
+        Err("one process, no metrics server beside it"),
+    ),
+    ("keda_webhook_scaled_object_validations_total", Err("the webhook counts nothing")),
+    ("keda_webhook_scaled_object_validation_errors_total", Err("the webhook counts nothing")),
+];
 
 /// The names of metrics in a query.
 fn named(query: &str) -> impl Iterator<Item = &str> {
@@ -114,7 +145,25 @@ fn named(query: &str) -> impl Iterator<Item = &str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_boards_and_alerts_ask_for_is_what_the_operator_exports() {
-    let exported = exported().await;
+    let (exported, text) = exported().await;
+    for (name, served) in KEDA {
+        let has = text.lines().any(|line| line.starts_with(&format!("# TYPE {name} ")));
+        assert_eq!(has, served.is_ok(), "{name}: {served:?}");
+    }
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE keda_")?.split(' ').next());
+    let unknown: Vec<&str> = families
+        .filter(|name| KEDA.iter().all(|(known, _)| known.strip_prefix("keda_") != Some(*name)))
+        .collect();
+    assert_eq!(unknown, [""; 0], "KEDA has no such metrics");
+    for series in [
+        "keda_scaler_active{namespace=\"prod\",metric=\"s0-cron\",scaledObject=\"llama\",scaler=\"cronScaler\",\
+         triggerIndex=\"0\",type=\"scaledobject\"} 1",
+        "keda_trigger_registered_total{type=\"cron\"} 1",
+        "keda_resource_registered_total{type=\"scaled_object\",namespace=\"prod\"} 1",
+        "keda_scaled_object_errors_total{namespace=\"prod\",scaledObject=\"llama\"} 0",
+    ] {
+        assert!(text.contains(series), "no {series} in\n{text}");
+    }
     let board: Value = serde_json::from_str(&read("deploy/grafana/tidegate.json")).unwrap();
     let mut asked = BTreeSet::new();
     for panel in board["panels"].as_array().unwrap() {

@@ -1,6 +1,7 @@
 //! What is decided by: queries without data, usage that nobody serves, and what the doctor itself could not see.
 
 use super::few;
+use crate::cluster::{METRICS, Scaler, USAGE};
 use crate::evidence::Evidence;
 use crate::finding::Finding;
 use crate::rules::Rule;
@@ -49,21 +50,23 @@ pub(in crate::rules) fn no_data(rule: &Rule, evidence: &Evidence, out: &mut Vec<
 
 pub(in crate::rules) fn no_usage(rule: &Rule, evidence: &Evidence, out: &mut Vec<Finding>) {
     let Some(cluster) = &evidence.cluster else { return };
-    if cluster.usage_served != Some(false) {
-        return;
+    let Some(served) = &cluster.served else { return };
+    for group in METRICS.into_iter().filter(|group| !served.contains(group)) {
+        let reads = cluster.scalers.iter().filter(|scaler| scaler.reads.contains(group) && !scaler.idle);
+        let reads: Vec<String> = reads.map(Scaler::title).collect();
+        if reads.is_empty() {
+            continue;
+        }
+        let (what, install) = match group {
+            USAGE => ("cpu or memory", "the metrics server"),
+            _ => ("metrics of an adapter", "the adapter that has them"),
+        };
+        let message = format!("{group} is not served, and {} objects scale on {what}", reads.len());
+        let fix = format!(
+            "install {install}, or scale on what the engine exports: `kubectl get apiservices | grep {group}`"
+        );
+        out.push(rule.finding(group, message, few(reads), fix));
     }
-    let reads: Vec<String> = cluster
-        .scalers
-        .iter()
-        .filter(|scaler| scaler.reads_usage && !scaler.idle)
-        .map(|one| one.title())
-        .collect();
-    if reads.is_empty() {
-        return;
-    }
-    let message = format!("metrics.k8s.io is not served, and {} objects scale on cpu or memory", reads.len());
-    let fix = "install the metrics server, or scale on what the engine exports: `kubectl get apiservice v1beta1.metrics.k8s.io`";
-    out.push(rule.finding("metrics.k8s.io", message, few(reads), fix.to_owned()));
 }
 
 pub(in crate::rules) fn unseen(rule: &Rule, evidence: &Evidence, out: &mut Vec<Finding>) {

@@ -1,6 +1,8 @@
 //! Each rule on what it is for, and on what is right.
 
-use crate::cluster::{Cause, Cluster, Operators, Pod, Pool, Quota, Scaler, Workload};
+use crate::cluster::{
+    Cause, Cluster, EXTERNAL, METRICS, Operators, Pod, Pool, Quota, Scaler, USAGE, Workload,
+};
 use crate::evidence::Evidence;
 use crate::finding::Finding;
 use crate::rules::examine;
@@ -19,7 +21,7 @@ fn well() -> Cluster {
         scalers: vec![scaler],
         workloads: vec![Workload { wanted: 2, ready: 2, ..workload() }],
         operators: Operators { tidegate: Some(vec!["tidegate/tidegate-operator".to_owned()]), keda: None },
-        usage_served: Some(true),
+        served: Some(METRICS.into()),
         ..Cluster::default()
     }
 }
@@ -189,11 +191,16 @@ fn a_pool_is_told_when_it_is_full_and_somebody_waits_for_it() {
 #[test]
 fn usage_that_nobody_serves_is_told_where_somebody_reads_it() {
     let mut cluster = well();
-    cluster.usage_served = Some(false);
+    cluster.served = Some([EXTERNAL].into());
     assert_eq!(codes(cluster.clone()), [""; 0]);
-    cluster.scalers[0].reads_usage = true;
+    cluster.scalers[0].reads = [USAGE].into();
     assert_eq!(codes(cluster.clone()), ["TD508"]);
-    cluster.usage_served = None;
+    cluster.scalers[0].reads = [EXTERNAL].into();
+    assert_eq!(codes(cluster.clone()), [""; 0], "that one is served");
+    cluster.served = Some([USAGE].into());
+    let found = of(cluster.clone());
+    assert_eq!((found[0].code, &*found[0].subject), ("TD508", EXTERNAL));
+    cluster.served = None;
     assert_eq!(codes(cluster), [""; 0]);
 }
 

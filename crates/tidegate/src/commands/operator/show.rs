@@ -95,6 +95,7 @@ fn target(view: &View<'_>, entry: &Entry) -> TargetView {
         waiting: demand.waiting as u32,
         in_flight: demand.in_flight as u32,
         tokens: demand.tokens as u64,
+        advice: entry.advice.as_ref().map(ToString::to_string),
         trouble: entry.trouble.clone().or_else(|| entry.held.clone()),
         signals: entry
             .spec
