@@ -133,7 +133,9 @@ pub trait Audience: Send {
     /// A remark.
     fn remark(&mut self, at: Time, weight: Weight, text: &str);
     /// The loop has not begun for want of an API server; it asks for one each second.
-    fn waits(&mut self) {}
+    fn waits(&mut self) {
+        // Who only shows what is has nothing to show yet.
+    }
     /// Everything as it is, once a second.
     fn look(&mut self, view: &View<'_>);
 }
@@ -276,12 +278,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let (outcomes_out, outcomes) = mpsc::channel(ANSWERS_MAX);
     let (recalled_out, recalled) = mpsc::channel(1);
     let (used_out, used) = mpsc::channel(ANSWERS_MAX);
-    // The lease is counted by the other, which is never set: what it counts are seconds between its own looks.
-    let (setting, ahead) = time::Setting::begin(&clock);
-    let set = setting.clock();
-    let live = Live::default();
+    let (setting, set, ahead) = time::Setting::begin(&clock);
+    let (hold, live) = (Hold::default(), Live::default());
     let (standing_out, standing) = watch::channel(Standing::Standby);
-    let hold = Hold::default();
     let permit = if connection.read_only { Permit::Never } else { Permit::Lease(hold.clone()) };
     let gate = Arc::new(Gate::new(connection.client.clone(), permit, clock.clone(), me.clone()));
     let watches = Watches::start(connection.client.clone(), sight.clone(), news_out);

@@ -21,15 +21,13 @@ pub(super) struct Setting {
 }
 
 impl Setting {
-    /// Of a clock that is right now. What is found comes to the loop.
-    pub(super) fn begin(right: &Clock) -> (Self, mpsc::Receiver<Span>) {
+    /// Of a clock that is right now, the clock that is set, and what is found of it, for the loop. The lease is counted
+    /// by the first, which is never set: it counts seconds between its own looks.
+    pub(super) fn begin(right: &Clock) -> (Self, Clock, mpsc::Receiver<Span>) {
         let (out, found) = mpsc::channel(1);
         let steered = Steered::new(right.clone());
-        (Setting { steered, measured: right.now(), out }, found)
-    }
-
-    pub(super) fn clock(&self) -> Clock {
-        self.steered.clock()
+        let set = steered.clock();
+        (Setting { steered, measured: right.now(), out }, set, found)
     }
 }
 
