@@ -32,6 +32,7 @@ impl Operator {
         if self.mind == Mind::Rests {
             self.stand();
         }
+        self.measure();
         self.look_at_gateways();
         self.look_at_kedas()?;
         if self.mind == Mind::Decides {
