@@ -9,7 +9,8 @@ use tidegate_signals::Context;
 use tokio::time::Instant;
 
 use super::end::finalizers;
-use super::entry::{Advice, ECHO};
+use super::entry::{Advice, COUNT, ECHO, OBJECT};
+use super::refusal::Refusal;
 use super::tell::listen;
 use super::{Entry, Error, Mind, Operator, Weight, own};
 use crate::adopt::CLAIM;
@@ -238,7 +239,7 @@ impl Operator {
         let Some(id) = entry.workload.clone() else { return Ok(()) };
         let Some(workload) = self.index.workload(&id) else { return self.not_done(key) };
         let why = entry.latest.as_deref().map(notes::sentence).unwrap_or_default();
-        if entry.watched() {
+        if entry.watched() || entry.refused[COUNT].rests(now) {
             return self.not_done(key);
         }
         if self.connection.read_only {
@@ -310,22 +311,14 @@ impl Operator {
             }
             (Write::Patch(patch), Err(error)) => {
                 // With the next tick it is made of what is there then.
-                if let Some(key) = Key::of(&patch.id) {
-                    if let Some(entry) = self.entries.get_mut(&key) {
-                        (entry.status, entry.told, entry.claiming) = (None, 0, None);
-                        if let Some(adoption) = &mut entry.adoption {
-                            adoption.failed();
-                        }
-                    }
-                    self.again.insert(key);
-                }
+                let news = Key::of(&patch.id).is_none_or(|key| self.not_patched(&key, &error));
                 self.users_untold(&patch.id);
                 if let (write::Error::Refused(why), Some(key)) = (&error, Key::of(&patch.id))
                     && let Some(said) = notes::not_updated(key.asks, why)
                 {
                     self.note_at_times(&key, said);
                 }
-                if error != write::Error::Conflict {
+                if error != write::Error::Conflict && news {
                     let name = &patch.id.name;
                     self.remark(Weight::Warning, &format!("{name} cannot be written: {error}"));
                 }
@@ -335,15 +328,40 @@ impl Operator {
         Ok(())
     }
 
+    /// What was to be written on an object was not: with the next tick, or after a pause where it was refused, it is
+    /// made of what is there then. Whether that is news.
+    fn not_patched(&mut self, key: &Key, error: &write::Error) -> bool {
+        let now = self.clock.now();
+        let Some(entry) = self.entries.get_mut(key) else {
+            self.again.insert(key.clone());
+            return true;
+        };
+        (entry.status, entry.told, entry.claiming) = (None, 0, None);
+        if let Some(adoption) = &mut entry.adoption {
+            adoption.failed();
+        }
+        if *error == write::Error::Conflict {
+            self.again.insert(key.clone());
+            return true;
+        }
+        let news = entry.refused[OBJECT].again(&error.to_string(), now);
+        entry.recheck = entry.refused[OBJECT].until();
+        news
+    }
+
     fn scaled(&mut self, scale: &Scale, outcome: Result<Sent, write::Error>) -> Result<(), Error> {
         let now = self.clock.now();
         let Scale { key, workload, from, to, why, .. } = scale;
         match outcome {
             Ok(Sent::Done) => {
                 self.remark(Weight::Info, &format!("{key}: {from} → {to}  {why}"));
-                let Some(entry) = self.entries.get_mut(key) else {
-                    return Ok(());
-                };
+                let object = self.index.object(&key.id());
+                if let Some(object) = object.filter(|object| object.deleting()) {
+                    // Also where it was deleted before we began, and never was a target of ours.
+                    self.release(&object);
+                }
+                let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+                entry.refused[COUNT] = Refusal::default();
                 entry.echo = Some((*to, now + ECHO));
                 if let Some(fleet) = &mut entry.fleet {
                     // What a later count is compared with; the machine knows already.
@@ -352,10 +370,6 @@ impl Operator {
                 let trigger = entry.latest.as_deref().and_then(notes::trigger).map(str::to_owned);
                 let said = notes::scaled(workload, *from, *to, why, trigger.as_deref());
                 self.note(key, said);
-                let object = self.index.object(&key.id());
-                if let Some(object) = object.filter(|object| object.deleting()) {
-                    self.release(&object);
-                }
                 self.count(key)
             }
             Ok(Sent::Overtaken { found }) => {
@@ -374,8 +388,11 @@ impl Operator {
             }
             Ok(Sent::Advised | Sent::Exists) => self.not_done(key),
             Err(error) => {
-                self.note(key, notes::not_scaled(*from, *to, &error.to_string()));
-                self.remark(Weight::Warning, &format!("{key}: not scaled from {from} to {to}: {error}"));
+                let refused = self.entries.get_mut(key).map(|entry| &mut entry.refused[COUNT]);
+                if refused.is_none_or(|refused| refused.again(&error.to_string(), now)) {
+                    self.note(key, notes::not_scaled(*from, *to, &error.to_string()));
+                    self.remark(Weight::Warning, &format!("{key}: not scaled from {from} to {to}: {error}"));
+                }
                 if let Some(object) = self.index.object(&key.id()).filter(|object| object.deleting()) {
                     // What cannot be given back must not keep the object for ever.
                     self.release(&object);

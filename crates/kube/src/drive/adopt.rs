@@ -128,7 +128,7 @@ impl Operator {
         }
         if let Some(workload) = target::scaled(object) {
             // A count that is under way lands before the next owner is let in.
-            self.queue.forget_scale(&workload);
+            let _ = self.queue.forget_scale(&workload);
             if self.queue.scaling(&workload) {
                 self.again.insert(key.clone());
                 return;

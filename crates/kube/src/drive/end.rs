@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Operator;
 use super::act::FINALIZER;
 use super::leaving::leaving;
+use crate::adopt::CLAIM;
 use crate::index::target::{self, Key};
 use crate::object::Object;
 use crate::status::notes;
@@ -20,7 +21,7 @@ impl Operator {
         self.keep_pods(key);
         let Some(entry) = self.entries.remove(key) else { return };
         if let Some(workload) = &entry.workload {
-            self.queue.forget_scale(workload);
+            let _ = self.queue.forget_scale(workload);
         }
         self.queue.forget_jobs(key);
         self.scrapes.forget(key);
@@ -47,6 +48,10 @@ impl Operator {
         }
         self.keep_pods(key);
         self.queue.forget_jobs(key);
+        if object.annotation(CLAIM) != Some(self.index.claim()) {
+            // A KEDA's, or another shard's: the finalizer on it is theirs to take off.
+            return;
+        }
         if self.connection.read_only || !finalizers(object).iter().any(|one| one == FINALIZER) {
             return;
         }
@@ -61,7 +66,7 @@ impl Operator {
             && self.queue.scaling(&id)
         {
             // A count is under way: with the next tick it is known what it has left.
-            self.queue.forget_scale(&id);
+            let _ = self.queue.forget_scale(&id);
             self.again.insert(key.clone());
             return;
         }
@@ -84,7 +89,7 @@ impl Operator {
         }
         if let Some(id) = target::scaled(object).filter(|_| original.is_none()) {
             // What was decided before is nobody's wish any more.
-            self.queue.forget_scale(&id);
+            let _ = self.queue.forget_scale(&id);
         }
         self.release(object);
     }

@@ -16,6 +16,7 @@ use tidegate_signals::{Source, Sources};
 use super::access::Access;
 use super::jobs::Batch;
 use super::leaving::{Leave, Taken};
+use super::refusal::Refusal;
 use super::room;
 use super::say::Ready;
 use crate::index::target::Key;
@@ -59,6 +60,8 @@ pub struct Entry {
     pub(super) adoption: Option<super::adopt::Adoption>,
     /// Whether another shard has it, and writes its status.
     pub(super) elsewhere: bool,
+    /// What was refused of its count, and of what is written on it.
+    pub(super) refused: [Refusal; 2],
     /// When it is looked at again without anything having changed: a KEDA that was at work may have left.
     pub(super) recheck: Option<Time>,
     /// What is asked of the cluster's metrics adapters.
@@ -158,6 +161,12 @@ impl fmt::Display for Advice {
     }
 }
 
+/// Which of a target's refusals: of its count.
+pub(super) const COUNT: usize = 0;
+
+/// Of what is written on it.
+pub(super) const OBJECT: usize = 1;
+
 /// A start: when it was over, and how long each phase of it took.
 pub type Started = (Time, [(&'static str, Span); 3]);
 
@@ -175,6 +184,7 @@ impl Entry {
             held: None,
             adoption: None,
             elsewhere: false,
+            refused: Default::default(),
             recheck: None,
             aggregated: crate::aggregated::Questions::default(),
             cause: None,

@@ -50,7 +50,10 @@ impl Operator {
         let Some(scaled_job) = self.index.object(&key.id()) else { return Ok(()) };
         let all: Vec<Arc<Object>> = self.index.jobs_of(key).collect();
         let known: Vec<&Object> = all.iter().map(|job| &**job).collect();
-        self.clear(&scaled_job, &known);
+        let Some(entry) = self.entries.get(key) else { return Ok(()) };
+        if entry.able() && !entry.watched() {
+            self.clear(&scaled_job, &known);
+        }
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         // What was made counts as running until it is seen; a list without it would make it again.
         entry.born.retain(|name, until| now < *until && known.iter().all(|job| *job.id.name != **name));

@@ -19,6 +19,7 @@ mod keda;
 mod leases;
 mod leaving;
 mod own;
+mod refusal;
 mod registered;
 mod room;
 mod say;

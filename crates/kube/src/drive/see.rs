@@ -298,8 +298,14 @@ impl Operator {
         if !starts.is_empty() {
             self.tell_starts(key, &starts)?;
         }
+        // A count that could not be written while its pods were kept free of requests is not written when they are not.
+        let free = |entry: &Entry| entry.taken.as_ref().is_some_and(|taken| taken.is_over(now));
+        let withdrawn = self.entries.get(key).is_some_and(free) && self.queue.forget_scale(&id);
         if leaving {
             self.settle(key);
+        }
+        if withdrawn {
+            self.not_done(key)?;
         }
         if let Some((_, cause)) = held.into_iter().next().filter(|(_, cause)| was != Some(cause.kind)) {
             let message = format!("Pods of {} wait: {cause}", id.name);

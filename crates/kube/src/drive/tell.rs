@@ -8,6 +8,7 @@ use tidegate_core::scale::Decision;
 use tidegate_core::scale::decision::{AbsentAs, Because};
 use tidegate_core::time::{Span, Time};
 
+use super::entry::OBJECT;
 use super::work::objective;
 use super::{Entry, Operator, View};
 use crate::index::target::{Asks, Key};
@@ -33,7 +34,7 @@ impl Operator {
         let id = key.id();
         let Some(version) = self.index.version(&id) else { return };
         // A finalizer is on its way to this very version: what is made of it would come too late.
-        if entry.claiming == Some(version) {
+        if entry.claiming == Some(version) || entry.refused[OBJECT].rests(now) {
             return;
         }
         entry.claiming = None;

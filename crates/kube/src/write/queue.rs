@@ -248,9 +248,9 @@ impl Queue {
         self.waiting.entry(slot).or_insert(Waiting { write, due, failures: failures.saturating_add(1) });
     }
 
-    /// Forgets what waits to be written about a workload's count.
-    pub fn forget_scale(&mut self, workload: &Id) {
-        self.waiting.remove(&Slot::Scale(workload.clone()));
+    /// Forgets what waits to be written about a workload's count, and says whether something did.
+    pub fn forget_scale(&mut self, workload: &Id) -> bool {
+        self.waiting.remove(&Slot::Scale(workload.clone())).is_some()
     }
 
     /// Whether a count for this workload waits or is under way.

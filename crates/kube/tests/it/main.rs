@@ -7,6 +7,7 @@ mod cluster;
 mod custom;
 mod demand;
 mod election;
+mod ends;
 mod faults;
 mod faults_real;
 mod gateways;
