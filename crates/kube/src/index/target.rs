@@ -109,8 +109,9 @@ pub(super) fn same(old: &Object, new: &Object, claim: &str) -> bool {
     let (before, after) = (Claim::of(old), Claim::of(new));
     let annotations = |object: &Object| {
         let mut all = metadata(object, "annotations");
-        let fields = all.as_mut().and_then(Value::as_object_mut);
-        fields.map(|fields| fields.retain(|name, value| name != adopt::CLAIM || value != claim));
+        if let Some(fields) = all.as_mut().and_then(Value::as_object_mut) {
+            fields.retain(|name, value| name != adopt::CLAIM || value != claim);
+        }
         all.filter(|all| all.as_object().is_none_or(|fields| !fields.is_empty()))
     };
     let ours = |object: &Object| object.annotation(adopt::CLAIM) == Some(claim);
