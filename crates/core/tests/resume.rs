@@ -22,7 +22,7 @@ fn steady(spec: Spec, second: i64) -> State {
 /// Goes on from it so many seconds later, with a signal that asks for two.
 fn back(spec: Spec, mut state: State, at_s: i64, gap_s: i64) -> Rig {
     state.unwatched(&spec, secs(gap_s));
-    let mut rig = Rig::resumed(spec, serde_json::to_value(state).unwrap());
+    let mut rig = Rig::resumed(spec, serde_json::to_value(state).expect("a state is JSON"));
     rig.now = at(at_s + gap_s);
     rig.fleet(10);
     rig.value("q", 20.0);

@@ -32,6 +32,7 @@ impl Operator {
         if self.mind == Mind::Rests {
             self.stand();
         }
+        self.measure();
         self.look_at_gateways();
         self.look_at_kedas()?;
         if self.mind == Mind::Decides {
@@ -50,6 +51,10 @@ impl Operator {
             for key in quiet {
                 self.count(&key)?;
             }
+            // What was not said while an object was being claimed; no decision may come that would say it.
+            let claimed = self.entries.values().filter(|entry| entry.claiming.is_some());
+            let claimed: Vec<Key> = claimed.map(|entry| entry.key.clone()).collect();
+            claimed.iter().for_each(|key| self.tell(key));
             self.look_at_usage();
             // A ScaledJob whose sources still have their time is asked again only after that.
             let open = self.entries.values().filter(|entry| entry.asked && entry.key.asks == Asks::ScaledJob);

@@ -27,6 +27,7 @@ mod see;
 mod shards;
 mod sight;
 mod tell;
+mod time;
 mod trust;
 mod users;
 mod work;
@@ -39,7 +40,7 @@ use std::time::Duration;
 
 use tidegate_core::formula::Compiler;
 use tidegate_core::scale::{Action, Decision, Event, Reading};
-use tidegate_core::time::Time;
+use tidegate_core::time::{Span, Time};
 use tidegate_decide::{Control, Recorder};
 use tidegate_manifest::formula::ExprLang;
 use tidegate_signals::sources::Cluster;
@@ -136,7 +137,9 @@ pub trait Audience: Send {
     /// A remark.
     fn remark(&mut self, at: Time, weight: Weight, text: &str);
     /// The loop has not begun for want of an API server; it asks for one each second.
-    fn waits(&mut self) {}
+    fn waits(&mut self) {
+        // Who only shows what is has nothing to show yet.
+    }
     /// Everything as it is, once a second.
     fn look(&mut self, view: &View<'_>);
 }
@@ -196,6 +199,7 @@ pub(crate) struct Operator {
     namespace: String,
     shard: String,
     clock: Clock,
+    setting: time::Setting,
     asker: Asker,
     /// Whose questions are answered.
     rounds: Rounds<Key>,
@@ -284,9 +288,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let (outcomes_out, outcomes) = mpsc::channel(ANSWERS_MAX);
     let (recalled_out, recalled) = mpsc::channel(1);
     let (used_out, used) = mpsc::channel(ANSWERS_MAX);
-    let live = Live::default();
+    let (setting, set, ahead) = time::Setting::begin(&clock);
+    let (hold, live) = (Hold::default(), Live::default());
     let (standing_out, standing) = watch::channel(Standing::Standby);
-    let hold = Hold::default();
     let permit = if connection.read_only { Permit::Never } else { Permit::Lease(hold.clone()) };
     let gate = Arc::new(Gate::new(connection.client.clone(), permit, clock.clone(), me.clone()));
     let watches = Watches::start(connection.client.clone(), sight.clone(), &namespace, news_out);
@@ -298,10 +302,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         tasks.spawn(lease::run(client, which, clock.clone(), hold, standing_out.clone(), ended.clone()))
     });
     let operator = Operator {
-        asker: Asker::new(clock.clone()),
+        asker: Asker::new(set.clone()),
         rounds: Rounds::default(),
         patience: None,
-        pushed: Pushed::new(clock.clone()),
+        pushed: Pushed::new(set.clone()),
         gateways: demand::Gateways::new(gateways),
         control: Control::new(Arc::new(ExprLang)),
         index: Index::of_shard(sight.selector.as_deref(), &shards::claim(&namespace, &shard)),
@@ -313,7 +317,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         cluster: Cluster { endpoints: Services::new(connection.client.clone()).endpoints() },
         queries,
         kept,
-        scrapes: scrapes::Scrapes::start(clock.clone(), live.clone()),
+        scrapes: scrapes::Scrapes::start(set.clone(), live.clone()),
         live,
         usage: own::Look::new(used_out),
         tasks: tasks.clone(),
@@ -335,14 +339,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         sight,
         namespace,
         shard,
-        clock,
+        clock: set,
+        setting,
         audience,
         recorder,
         gate,
         watches,
         standing,
     };
-    let outcome = operator.run(Inboxes { news, said, outcomes, recalled, used }, &stop).await;
+    let outcome = operator.run(Inboxes { news, said, outcomes, recalled, used, ahead }, &stop).await;
     // The lease last: nobody writes beside what is still under way.
     ended.cancel();
     if let Some(election) = election {
@@ -407,6 +412,7 @@ struct Inboxes {
     outcomes: mpsc::Receiver<Outcome>,
     recalled: mpsc::Receiver<Result<Recalled, String>>,
     used: mpsc::Receiver<own::Used>,
+    ahead: mpsc::Receiver<Span>,
 }
 
 impl Operator {
@@ -442,6 +448,7 @@ impl Operator {
                     self.decide(&key)?;
                 }
                 Some(used) = inboxes.used.recv() => self.used(used)?,
+                Some(ahead) = inboxes.ahead.recv() => self.set_clock(ahead),
                 Some(remembered) = inboxes.recalled.recv() => self.recall(remembered)?,
                 count = inboxes.news.recv_many(&mut news, NEWS_AT_ONCE) => {
                     if count > 0 {

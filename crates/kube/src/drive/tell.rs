@@ -229,3 +229,50 @@ fn plural(gvk: &Gvk) -> String {
     let lower = gvk.kind.to_lowercase();
     if lower.ends_with('s') { format!("{lower}es") } else { format!("{lower}s") }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::scale::Step;
+    use tidegate_core::scale::decision::{Conditions, Rule};
+
+    use super::*;
+
+    fn at(seconds: i64) -> Time {
+        Time::from_secs(seconds)
+    }
+
+    fn absent(signals: &[&str]) -> Decision {
+        let step = |signal: &&str| Step {
+            rule: Rule::Absent,
+            from: 1,
+            to: 1,
+            because: Because::Absent { signal: (*signal).into(), taken: AbsentAs::Zero },
+        };
+        let steps = signals.iter().map(step).collect();
+        let conditions = Conditions::default();
+        Decision { target: "prod/a".into(), replicas: 1, rule: Rule::Steady, steps, conditions }
+    }
+
+    fn entry() -> Entry {
+        Entry::new(Key { asks: Asks::ScaledObject, namespace: "prod".into(), name: "a".into() })
+    }
+
+    #[test]
+    fn a_query_without_data_is_told_once_that_has_lasted_and_no_more_when_there_is_some() {
+        let mut entry = entry();
+        listen(&mut entry, &absent(&["s0"]), at(100));
+        assert_eq!(silence(&entry, at(129)), None, "at a rollout that passes");
+        listen(&mut entry, &absent(&["s0"]), at(129));
+        assert_eq!(silence(&entry, at(130)).as_deref(), Some("no data from s0 (counted as 0)"));
+        listen(&mut entry, &absent(&[]), at(131));
+        assert_eq!(silence(&entry, at(200)), None);
+    }
+
+    #[test]
+    fn of_many_queries_without_data_a_few_are_named() {
+        let mut entry = entry();
+        listen(&mut entry, &absent(&["a", "b", "c", "d", "e"]), at(0));
+        let text = silence(&entry, at(60)).expect("five are silent");
+        assert!(text.ends_with("c (counted as 0) and 2 more"), "{text}");
+    }
+}

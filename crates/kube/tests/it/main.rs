@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod adoption;
+mod clocks;
 mod cluster;
 mod custom;
 mod demand;

@@ -19,9 +19,12 @@ async fn a_signal_above_its_activation_scales_from_zero_and_then_nothing_more_is
     assert_eq!(object()["metadata"]["labels"]["scaledobject.keda.sh/name"], "llama");
     assert_eq!(object()["status"]["hpaName"], "keda-hpa-llama");
     assert_eq!(object()["status"]["originalReplicaCount"], 0);
-    until("an Event tells why", || !server.all("events").is_empty()).await;
-    let event = &server.all("events")[0];
-    assert_eq!(event["reason"], "KEDAScaleTargetActivated");
+    let activated = || {
+        let mut events = server.all("events").into_iter();
+        events.find(|event| event["reason"] == "KEDAScaleTargetActivated")
+    };
+    until("an Event tells why", || activated().is_some()).await;
+    let event = activated().unwrap();
     assert!(
         event["message"].as_str().unwrap().contains("from 0 to 1, triggered by s0-prometheus"),
         "{event}"
