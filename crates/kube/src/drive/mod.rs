@@ -259,19 +259,7 @@ enum Mind {
 /// # Errors
 /// When the journal cannot be written.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
-    let Config {
-        connection,
-        sight,
-        namespace,
-        shard,
-        me,
-        clock,
-        mut audience,
-        recorder,
-        gateways,
-        queries,
-        kept,
-    } = config;
+    let Config { connection, namespace, shard, me, clock, mut audience, .. } = config;
     let Some(clock) = reckon(&connection, clock, &mut *audience, &stop).await else { return Ok(()) };
     let (news_out, news) = mpsc::channel(NEWS_MAX);
     let (said_out, said) = mpsc::channel(ANSWERS_MAX);
@@ -283,7 +271,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let (standing_out, standing) = watch::channel(Standing::Standby);
     let permit = if connection.read_only { Permit::Never } else { Permit::Lease(hold.clone()) };
     let gate = Arc::new(Gate::new(connection.client.clone(), permit, clock.clone(), me.clone()));
-    let watches = Watches::start(connection.client.clone(), sight.clone(), news_out);
+    let watches = Watches::start(connection.client.clone(), config.sight.clone(), news_out);
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
     let election = (!connection.read_only).then(|| {
         let which = Which { namespace: namespace.clone(), name: format!("tidegate-{shard}"), me };
@@ -295,7 +283,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         rounds: Rounds::default(),
         patience: None,
         pushed: Pushed::new(set.clone()),
-        gateways: demand::Gateways::new(gateways),
+        gateways: demand::Gateways::new(config.gateways),
         control: Control::new(Arc::new(ExprLang)),
         index: Index::compact(),
         entries: BTreeMap::new(),
@@ -304,8 +292,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         outcomes: outcomes_out,
         recalled: recalled_out,
         cluster: Cluster { endpoints: Services::new(connection.client.clone()).endpoints() },
-        queries,
-        kept,
+        queries: config.queries,
+        kept: config.kept,
         scrapes: scrapes::Scrapes::start(set.clone(), live.clone()),
         live,
         usage: own::Look::new(used_out),
@@ -322,13 +310,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         registered: Registered::default(),
         users: users::Look::default(),
         connection,
-        sight,
+        sight: config.sight,
         namespace,
         shard,
         clock: set,
         setting,
         audience,
-        recorder,
+        recorder: config.recorder,
         gate,
         watches,
         standing,
