@@ -22,7 +22,7 @@ fn steady(spec: Spec, second: i64) -> State {
 /// Goes on from it so many seconds later, with a signal that asks for two.
 fn back(spec: Spec, mut state: State, at_s: i64, gap_s: i64) -> Rig {
     state.unwatched(&spec, secs(gap_s));
-    let mut rig = Rig::resumed(spec, serde_json::to_value(state).expect("it writes"));
+    let mut rig = Rig::resumed(spec, serde_json::to_value(state).expect("a state is JSON"));
     rig.now = at(at_s + gap_s);
     rig.fleet(10);
     rig.value("q", 20.0);
@@ -96,7 +96,7 @@ fn pods_and_what_each_uses_are_not_kept_and_everything_else_is() {
     rig.read("q", Reading::Samples((0..200).map(sample).collect()));
     rig.tick();
     let (whole, kept) = (rig.scaler.state(), rig.scaler.state().kept());
-    let long = |state: &State| serde_json::to_string(state).expect("it writes").len();
+    let long = |state: &State| serde_json::to_string(state).unwrap().len();
     assert!(long(whole) > 20_000 && long(&kept) < 2_000, "{} and {}", long(whole), long(&kept));
     assert!(long(&kept) < 2 * whole.kept_bytes() + 512);
     assert!(kept.bytes() <= whole.kept_bytes(), "what grew has room to grow");

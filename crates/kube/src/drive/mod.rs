@@ -15,6 +15,8 @@ mod demand;
 mod end;
 mod entry;
 mod jobs;
+mod keda;
+mod leases;
 mod leaving;
 mod own;
 mod registered;
@@ -22,6 +24,8 @@ mod room;
 mod say;
 mod scrapes;
 mod see;
+mod shards;
+mod sight;
 mod tell;
 mod time;
 mod trust;
@@ -231,8 +235,14 @@ pub(crate) struct Operator {
     term: u64,
     memory: persist::Book,
     blind: BTreeMap<Scope, String>,
+    /// KEDAs that are at work beside us.
+    kedas: keda::Kedas,
+    /// Other operators of our own kind, in our namespace.
+    shards: leases::Leases,
     /// Single objects that were asked for last.
     singles: BTreeSet<Scope>,
+    /// Those of them that there is no room to watch.
+    refused: BTreeSet<Scope>,
     /// Objects whose claim or release was overtaken, to be looked at with the next tick.
     again: BTreeSet<Key>,
     last_tick: Option<Time>,
@@ -259,7 +269,7 @@ enum Mind {
 /// # Errors
 /// When the journal cannot be written.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
-    let Config { connection, namespace, shard, me, clock, mut audience, .. } = config;
+    let Config { connection, sight, namespace, shard, me, clock, mut audience, .. } = config;
     let Some(clock) = reckon(&connection, clock, &mut *audience, &stop).await else { return Ok(()) };
     let (news_out, news) = mpsc::channel(NEWS_MAX);
     let (said_out, said) = mpsc::channel(ANSWERS_MAX);
@@ -271,10 +281,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let (standing_out, standing) = watch::channel(Standing::Standby);
     let permit = if connection.read_only { Permit::Never } else { Permit::Lease(hold.clone()) };
     let gate = Arc::new(Gate::new(connection.client.clone(), permit, clock.clone(), me.clone()));
-    let watches = Watches::start(connection.client.clone(), config.sight.clone(), news_out);
+    let watches = Watches::start(connection.client.clone(), sight.clone(), &namespace, news_out);
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
     let election = (!connection.read_only).then(|| {
-        let which = Which { namespace: namespace.clone(), name: format!("tidegate-{shard}"), me };
+        let selector = sight.selector.clone().unwrap_or_default();
+        let which = Which { namespace: namespace.clone(), name: shards::lease(&shard), selector, me };
         let client = connection.client.clone();
         tasks.spawn(lease::run(client, which, clock.clone(), hold, standing_out.clone(), ended.clone()))
     });
@@ -285,7 +296,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         pushed: Pushed::new(set.clone()),
         gateways: demand::Gateways::new(config.gateways),
         control: Control::new(Arc::new(ExprLang)),
-        index: Index::compact(),
+        index: Index::of_shard(sight.selector.as_deref(), &shards::claim(&namespace, &shard)),
         entries: BTreeMap::new(),
         queue: Queue::default(),
         said: said_out,
@@ -303,14 +314,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         term: 0,
         memory: persist::Book::default(),
         blind: BTreeMap::new(),
+        kedas: keda::Kedas::default(),
+        shards: leases::Leases::default(),
         singles: BTreeSet::new(),
+        refused: BTreeSet::new(),
         again: BTreeSet::new(),
         last_tick: None,
         lag_s: 0.0,
         registered: Registered::default(),
         users: users::Look::default(),
         connection,
-        sight: config.sight,
+        sight,
         namespace,
         shard,
         clock: set,

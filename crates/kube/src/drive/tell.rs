@@ -27,7 +27,7 @@ impl Operator {
         let now = self.clock.now();
         let Some(entry) = self.entries.get_mut(key) else { return };
         // While another has it, the status is the other's to write; an autoscaler's always is.
-        if entry.watched() || key.asks == Asks::Autoscaler {
+        if entry.watched() || entry.elsewhere || key.asks == Asks::Autoscaler {
             return;
         }
         let id = key.id();
@@ -56,7 +56,12 @@ impl Operator {
             workload: gvk.as_ref().map(|gvk| (gvk, plural.as_str())),
             found: entry.found,
             was_active: entry.ended,
-            limited: entry.room.as_ref().and_then(Option::as_ref).map(|room| &*room.lacks),
+            limited: entry
+                .room
+                .as_ref()
+                .and_then(Option::as_ref)
+                .filter(|room| room.limits())
+                .map(|room| &*room.lacks),
             silent: silent.as_deref(),
         });
         let Some(Told { mut json, gone, small }) = told else {
@@ -195,7 +200,8 @@ fn made_of(version: u64, entry: &Entry, silent: Option<&str>) -> u64 {
         let activity = activity::triggers(spec, &entry.readings, entry.latest.as_deref());
         activity.for_each(|(signal, active)| (&*signal.name, active).hash(&mut hasher));
     }
-    entry.room.as_ref().and_then(Option::as_ref).map(|room| &*room.lacks).hash(&mut hasher);
+    let limits = entry.room.as_ref().and_then(Option::as_ref).filter(|room| room.limits());
+    limits.map(|room| &*room.lacks).hash(&mut hasher);
     if let Some(decision) = &entry.latest {
         let conditions = decision.conditions;
         let all = [
@@ -222,4 +228,51 @@ fn made_of(version: u64, entry: &Entry, silent: Option<&str>) -> u64 {
 fn plural(gvk: &Gvk) -> String {
     let lower = gvk.kind.to_lowercase();
     if lower.ends_with('s') { format!("{lower}es") } else { format!("{lower}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::scale::Step;
+    use tidegate_core::scale::decision::{Conditions, Rule};
+
+    use super::*;
+
+    fn at(seconds: i64) -> Time {
+        Time::from_secs(seconds)
+    }
+
+    fn absent(signals: &[&str]) -> Decision {
+        let step = |signal: &&str| Step {
+            rule: Rule::Absent,
+            from: 1,
+            to: 1,
+            because: Because::Absent { signal: (*signal).into(), taken: AbsentAs::Zero },
+        };
+        let steps = signals.iter().map(step).collect();
+        let conditions = Conditions::default();
+        Decision { target: "prod/a".into(), replicas: 1, rule: Rule::Steady, steps, conditions }
+    }
+
+    fn entry() -> Entry {
+        Entry::new(Key { asks: Asks::ScaledObject, namespace: "prod".into(), name: "a".into() })
+    }
+
+    #[test]
+    fn a_query_without_data_is_told_once_that_has_lasted_and_no_more_when_there_is_some() {
+        let mut entry = entry();
+        listen(&mut entry, &absent(&["s0"]), at(100));
+        assert_eq!(silence(&entry, at(129)), None, "at a rollout that passes");
+        listen(&mut entry, &absent(&["s0"]), at(129));
+        assert_eq!(silence(&entry, at(130)).as_deref(), Some("no data from s0 (counted as 0)"));
+        listen(&mut entry, &absent(&[]), at(131));
+        assert_eq!(silence(&entry, at(200)), None);
+    }
+
+    #[test]
+    fn of_many_queries_without_data_a_few_are_named() {
+        let mut entry = entry();
+        listen(&mut entry, &absent(&["a", "b", "c", "d", "e"]), at(0));
+        let text = silence(&entry, at(60)).expect("five are silent");
+        assert!(text.ends_with("c (counted as 0) and 2 more"), "{text}");
+    }
 }

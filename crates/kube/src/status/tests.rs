@@ -230,3 +230,26 @@ fn a_formula_has_its_metric_named() {
     facts.spec = Some(&spec);
     assert_eq!(status(&facts).unwrap().json["status"]["compositeScalerName"], "composite-metric");
 }
+
+#[test]
+fn a_query_without_data_is_a_condition_of_its_own_that_others_never_have() {
+    let (gvk, decision) = (Gvk::of(None, None), decision((Status::False, "ScalerNotActive")));
+    let none = |conditions: &Value| {
+        let all = conditions.as_array().unwrap();
+        all.iter()
+            .find(|one| one["type"] == "NoData")
+            .map(|one| (one["status"].clone(), one["message"].clone()))
+    };
+    let fresh = object(json!({}));
+    let mut facts = facts(&fresh, &decision, &gvk);
+    assert_eq!(none(&status(&facts).unwrap().json["status"]["conditions"]), None);
+    facts.silent = Some("no data from s0-prometheus (counted as 0)");
+    let told = status(&facts).unwrap().json["status"].clone();
+    assert_eq!(
+        none(&told["conditions"]),
+        Some((json!("True"), json!("no data from s0-prometheus (counted as 0)")))
+    );
+    let stands = object(told);
+    (facts.object, facts.silent) = (&stands, None);
+    assert_eq!(none(&status(&facts).unwrap().json["status"]["conditions"]).unwrap().0, "False");
+}

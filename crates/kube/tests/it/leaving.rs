@@ -90,6 +90,8 @@ async fn the_pod_with_the_least_to_do_is_marked_before_the_count_is_lowered() {
     three.prometheus.set(Some(9.0));
     until("two replicas", || three.server.replicas("llama") == 2).await;
     assert_eq!(three.cost("llama-1"), Some(json!("-1000000000")));
+    let field = ["metadata", "annotations", COST];
+    assert_eq!(three.server.owners("pods", "prod", "llama-1", &field), ["tidegate Apply"]);
     assert_eq!((three.cost("llama-0"), three.cost("llama-2")), (None, None));
     let written = three.server.written();
     let marked = written.iter().position(|one| one.path.ends_with("/pods/llama-1"));

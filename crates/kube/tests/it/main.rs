@@ -26,6 +26,7 @@ mod roles_of_parts;
 mod room;
 mod scaling;
 mod server;
+mod shards;
 mod sight;
 mod silence;
 mod slo;

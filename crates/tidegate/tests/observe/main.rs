@@ -74,7 +74,7 @@ fn objects(server: &Server) {
         json!({
             "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject",
             "metadata": {"namespace": "prod", "name": "llama", "creationTimestamp": "2026-01-01T00:00:00Z"},
-            "spec": {"scaleTargetRef": {"name": "llama"}, "triggers": [{"type": "cron", "metadata": always}]},
+            "spec": {"scaleTargetRef": {"name": "llama"}, "triggers": [{"type": "cron", "metadata": always}, {"type": "cron", "metadata": always}]},
         }),
     );
 }
@@ -158,7 +158,9 @@ async fn what_boards_and_alerts_ask_for_is_what_the_operator_exports() {
     for series in [
         "keda_scaler_active{namespace=\"prod\",metric=\"s0-cron\",scaledObject=\"llama\",scaler=\"cronScaler\",\
          triggerIndex=\"0\",type=\"scaledobject\"} 1",
-        "keda_trigger_registered_total{type=\"cron\"} 1",
+        "keda_scaler_active{namespace=\"prod\",metric=\"s1-cron\",scaledObject=\"llama\",scaler=\"cronScaler\",\
+         triggerIndex=\"1\",type=\"scaledobject\"} 1",
+        "keda_trigger_registered_total{type=\"cron\"} 2",
         "keda_resource_registered_total{type=\"scaled_object\",namespace=\"prod\"} 1",
         "keda_scaled_object_errors_total{namespace=\"prod\",scaledObject=\"llama\"} 0",
     ] {
