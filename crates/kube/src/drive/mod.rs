@@ -270,19 +270,7 @@ enum Mind {
 /// # Errors
 /// When the journal cannot be written.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
-    let Config {
-        connection,
-        sight,
-        namespace,
-        shard,
-        me,
-        clock,
-        mut audience,
-        recorder,
-        gateways,
-        queries,
-        kept,
-    } = config;
+    let Config { connection, sight, namespace, shard, me, clock, mut audience, .. } = config;
     let Some(clock) = reckon(&connection, clock, &mut *audience, &stop).await else { return Ok(()) };
     let (news_out, news) = mpsc::channel(NEWS_MAX);
     let (said_out, said) = mpsc::channel(ANSWERS_MAX);
@@ -307,7 +295,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         rounds: Rounds::default(),
         patience: None,
         pushed: Pushed::new(set.clone()),
-        gateways: demand::Gateways::new(gateways),
+        gateways: demand::Gateways::new(config.gateways),
         control: Control::new(Arc::new(ExprLang)),
         index: Index::of_shard(sight.selector.as_deref(), &shards::claim(&namespace, &shard)),
         entries: BTreeMap::new(),
@@ -316,8 +304,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         outcomes: outcomes_out,
         recalled: recalled_out,
         cluster: Cluster { endpoints: Services::new(connection.client.clone()).endpoints() },
-        queries,
-        kept,
+        queries: config.queries,
+        kept: config.kept,
         scrapes: scrapes::Scrapes::start(set.clone(), live.clone()),
         live,
         usage: own::Look::new(used_out),
@@ -343,7 +331,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         clock: set,
         setting,
         audience,
-        recorder,
+        recorder: config.recorder,
         gate,
         watches,
         standing,
