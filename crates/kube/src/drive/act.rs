@@ -351,7 +351,8 @@ impl Operator {
                 self.note(key, said);
                 let object = self.index.object(&key.id());
                 if let Some(object) = object.filter(|object| object.deleting()) {
-                    self.release(&object);
+                    // It may have been a count from before the deletion: then it is given back first.
+                    self.leave(key, &object);
                 }
                 self.count(key)
             }
