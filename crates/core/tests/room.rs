@@ -43,6 +43,20 @@ fn what_was_not_raised_for_lack_of_room_is_raised_at_once_when_there_is_some() {
 }
 
 #[test]
+fn what_waits_for_something_else_than_room_is_told_and_limits_nothing() {
+    let mut rig = rig(6.0);
+    rig.send(&Event::Room(Some(Room {
+        replicas: Room::ANY,
+        waiting: 2,
+        lacks: "its image cannot be pulled".into(),
+    })));
+    let ticked = rig.tick();
+    assert_eq!(ticked.replicas(), 6);
+    assert_ne!(ticked.decision.rule, Rule::Room);
+    assert_eq!(ticked.because(Rule::Room).to_string(), "2 replicas wait already: its image cannot be pulled");
+}
+
+#[test]
 fn a_descent_goes_on_without_room() {
     let mut rig = rig(2.0);
     rig.send(&room(4));

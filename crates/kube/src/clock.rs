@@ -2,7 +2,10 @@
 //!
 //! Cooldowns and windows outlive an operator as points in time. Were they written by one machine's clock and
 //! read by another's, a clock ten minutes ahead would end a cooldown of five at once. So what differs between
-//! the two is measured when an operator starts, and its clock is set right for as long as it runs.
+//! the two is measured when an operator starts, and each minute while it runs: a machine that was suspended for an
+//! hour is an hour behind when it goes on.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Request;
 use http::header::DATE;
@@ -50,9 +53,127 @@ pub fn shifted(clock: Clock, ahead: Span) -> Clock {
     Clock::new(move || clock.now() + ahead)
 }
 
+const fn less(one: Span, other: Span) -> Span {
+    Span::from_micros(one.as_micros().saturating_sub(other.as_micros()))
+}
+
+/// A clock that is set right while it runs. It never goes backwards: it jumps ahead, and where it is ahead it goes
+/// slower by a tenth until it is right, so that ten seconds of it are never more than eleven of the server's.
+#[derive(Clone, Debug)]
+pub struct Steered {
+    base: Clock,
+    course: Arc<Mutex<Course>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Course {
+    /// When it was set, by the base.
+    since: Time,
+    /// How far it was ahead of the base then, and how far it is to be.
+    ahead: Span,
+    wanted: Span,
+}
+
+impl Course {
+    fn ahead(&self, base: Time) -> Span {
+        if self.wanted >= self.ahead {
+            return self.wanted;
+        }
+        let slower = Span::from_micros(base.since(self.since).as_micros() / 10);
+        self.wanted.max(less(self.ahead, slower))
+    }
+}
+
+impl Steered {
+    /// One that goes as `base` does.
+    #[must_use]
+    pub fn new(base: Clock) -> Self {
+        let course = Course { since: base.now(), ahead: Span::ZERO, wanted: Span::ZERO };
+        Steered { base, course: Arc::new(Mutex::new(course)) }
+    }
+
+    /// As a clock like any other.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        let steered = self.clone();
+        Clock::new(move || {
+            let course = *steered.course();
+            let base = steered.base.now();
+            base + course.ahead(base)
+        })
+    }
+
+    /// The server's clock was found to be so far ahead of this one; how much more that is than was known, where it can
+    /// be told from none.
+    pub fn steer(&self, ahead: Span) -> Option<Span> {
+        let base = self.base.now();
+        let mut course = self.course();
+        let now = course.ahead(base);
+        let known = course.wanted;
+        *course = Course { since: base, ahead: now, wanted: now + ahead };
+        let moved = less(course.wanted, known);
+        (moved.as_micros().abs() >= TELLS.as_micros()).then_some(moved)
+    }
+
+    fn course(&self) -> MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
     use super::*;
+
+    /// A clock, and the machine's own seconds that it goes by.
+    fn steered() -> (Steered, Clock, impl Fn(i64)) {
+        let seconds = Arc::new(AtomicI64::new(1000));
+        let shown = Arc::clone(&seconds);
+        let steered = Steered::new(Clock::new(move || Time::from_secs(shown.load(Ordering::SeqCst))));
+        let clock = steered.clock();
+        (steered, clock, move |at| seconds.store(at, Ordering::SeqCst))
+    }
+
+    #[test]
+    fn a_clock_that_was_suspended_jumps_to_the_right_time() {
+        let (steered, clock, set) = steered();
+        assert_eq!(clock.now(), Time::from_secs(1000));
+        set(1060);
+        assert_eq!(steered.steer(Span::from_secs(3600)), Some(Span::from_secs(3600)));
+        assert_eq!(clock.now(), Time::from_secs(4660));
+        set(1061);
+        assert_eq!(clock.now(), Time::from_secs(4661));
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_goes_slower_until_it_is_right_and_never_back() {
+        let (steered, clock, set) = steered();
+        assert_eq!(steered.steer(Span::from_secs(-20)), Some(Span::from_secs(-20)));
+        let mut last = clock.now();
+        for at in 1001..1200 {
+            set(at);
+            let now = clock.now();
+            let passed = now.since(last);
+            assert!(passed >= Span::from_micros(900_000), "{passed:?} in a second");
+            last = now;
+        }
+        // A tenth of 199 s is not yet all.
+        assert!(clock.now() > Time::from_secs(1179));
+        set(1210);
+        assert_eq!(clock.now(), Time::from_secs(1190));
+    }
+
+    #[test]
+    fn what_is_being_set_right_is_told_once() {
+        let (steered, clock, set) = steered();
+        assert!(steered.steer(Span::from_secs(-100)).is_some());
+        for minute in 1..=5 {
+            set(1000 + minute * 60);
+            let right = Time::from_secs(900 + minute * 60);
+            assert_eq!(steered.steer(right.since(clock.now())), None);
+        }
+    }
 
     #[test]
     fn a_clock_that_is_right_within_what_can_be_told_is_left_alone() {

@@ -1,5 +1,6 @@
 //! Objects as they come from the API server: which kinds are looked at, and what is kept of each.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -25,6 +26,8 @@ pub enum Kind {
     EndpointSlice,
     /// One Secret that somebody refers to.
     Secret,
+    /// The Lease of another operator.
+    Lease,
     /// One ConfigMap that somebody refers to.
     ConfigMap,
     /// A token of a ServiceAccount that somebody refers to.
@@ -84,6 +87,7 @@ impl Kind {
             Kind::Job => ("batch/v1", "Job"),
             Kind::Pod => ("v1", "Pod"),
             Kind::EndpointSlice => ("discovery.k8s.io/v1", "EndpointSlice"),
+            Kind::Lease => ("coordination.k8s.io/v1", "Lease"),
             Kind::Secret => ("v1", "Secret"),
             Kind::ConfigMap => ("v1", "ConfigMap"),
             Kind::Token => ("authentication.k8s.io/v1", "TokenRequest"),
@@ -154,6 +158,14 @@ impl Object {
     #[must_use]
     pub fn annotation(&self, name: &str) -> Option<&str> {
         self.json.pointer("/metadata/annotations")?.get(name)?.as_str()
+    }
+
+    /// Its labels.
+    #[must_use]
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let labels = self.json.pointer("/metadata/labels").and_then(Value::as_object);
+        let labels = labels.into_iter().flatten();
+        labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
     }
 
     /// Whether it is being deleted.

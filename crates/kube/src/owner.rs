@@ -10,7 +10,7 @@ use crate::index::Index;
 use crate::index::pods::time;
 use crate::index::target::{Asks, Key, scaled};
 use crate::index::workload::Workload;
-use crate::object::{Id, Object};
+use crate::object::{Id, Kind, Object};
 
 /// A KEDA whose last word about an object is younger than this is taken to be alive: it writes
 /// `lastActiveTime` of active objects every 30 s by default, and an HPA of its own stands anyway.
@@ -33,8 +33,8 @@ pub enum Other {
     },
     /// A KEDA without an HPA that still writes to the object.
     Keda {
-        /// What the API server knows it by.
-        manager: String,
+        /// By what it is known: the field manager of a write, or its lease.
+        sign: String,
     },
     /// An object of ours that came first.
     Elder {
@@ -56,11 +56,8 @@ impl fmt::Display for Other {
                 "the HorizontalPodAutoscaler {name} scales this workload; remove one of the two, or keep that one and \
                  have its rules run here with `tidegate adopt hpa/{name}`"
             ),
-            Other::Keda { manager } => {
-                write!(
-                    f,
-                    "a KEDA is at work on this object (field manager {manager}); stop it, or see `tidegate adopt`"
-                )
+            Other::Keda { sign } => {
+                write!(f, "a KEDA is at work on this object ({sign}); stop it, or see `tidegate adopt`")
             }
             Other::Elder { key } => {
                 write!(f, "{key} scales this workload already; keep one of the two")
@@ -69,22 +66,41 @@ impl fmt::Display for Other {
     }
 }
 
-/// Who else scales the workload of `object`; `None` where it is ours.
+/// Who else scales the workload of `object`; `None` where it is ours. `lease` is that of a KEDA which is at work
+/// somewhere in the cluster.
 #[must_use]
-pub fn other(index: &Index, key: &Key, object: &Object, now: Time) -> Option<Other> {
+pub fn other(index: &Index, key: &Key, object: &Object, now: Time, lease: Option<&str>) -> Option<Other> {
     if let Some(manager) = keda(object, now) {
-        return Some(Other::Keda { manager });
+        return Some(Other::Keda { sign: format!("field manager {manager}") });
     }
-    let workload = scaled(object)?;
-    autoscaler(index, key, &workload).or_else(|| elder(index, key, object, &workload))
+    // Where KEDA scales a workload its autoscaler says it more exactly.
+    let workload = scaled(object);
+    let autoscaler = workload.as_ref().and_then(|workload| autoscaler(index, key, workload));
+    let lives = lease.filter(|_| kedas(object)).map(|lease| Other::Keda { sign: format!("lease {lease}") });
+    autoscaler.or(lives).or_else(|| elder(index, key, object, &workload?))
 }
+
+/// Whether a KEDA that is at work would have this object: each ScaledJob, of which nothing but its Jobs tells, and a
+/// ScaledObject that it has written to once.
+#[must_use]
+pub fn kedas(object: &Object) -> bool {
+    let wrote = || managers(object).any(|(manager, _)| KEDAS.contains(&manager));
+    match object.id.kind {
+        Kind::ScaledJob => true,
+        Kind::ScaledObject => wrote(),
+        _ => false,
+    }
+}
+
+/// What KEDA calls itself to the API server.
+const KEDAS: [&str; 2] = ["keda", "keda-operator"];
 
 fn autoscaler(index: &Index, key: &Key, workload: &Id) -> Option<Other> {
     let all = index.autoscalers_of(workload);
     let mut all = all.filter(|hpa| same(scaled(hpa), workload) && hpa.id != key.id());
     // One whose rules are run here is a target of ours, and stands in line with the others by its age.
     let others = |hpa: &std::sync::Arc<Object>| {
-        hpa.annotation(HPA_DISOWNED) != Some("false") && !(adopt::ours(hpa) && adopt::stopped(hpa))
+        hpa.annotation(HPA_DISOWNED) != Some("false") && !(index.ours(hpa) && adopt::stopped(hpa))
     };
     let found = all.find(others)?;
     let owners = found.json.pointer("/metadata/ownerReferences").and_then(Value::as_array);
@@ -119,11 +135,17 @@ fn elder(index: &Index, key: &Key, object: &Object, workload: &Id) -> Option<Oth
 
 /// The field manager of a KEDA that wrote to the object lately.
 fn keda(object: &Object, now: Time) -> Option<String> {
-    let entries = object.json.pointer("/metadata/managedFields")?.as_array()?;
-    entries.iter().find_map(|entry| {
-        let manager = entry.get("manager")?.as_str()?;
-        let lately = time(entry.get("time")?.as_str()?).is_some_and(|at| now.since(at) < ALIVE);
-        (lately && matches!(manager, "keda" | "keda-operator")).then(|| manager.to_owned())
+    let lately = |at: &str| time(at).is_some_and(|at| now.since(at) < ALIVE);
+    let found = managers(object).find(|(manager, at)| KEDAS.contains(manager) && lately(at));
+    found.map(|(manager, _)| manager.to_owned())
+}
+
+/// Who wrote to an object, and when last.
+fn managers(object: &Object) -> impl Iterator<Item = (&str, &str)> {
+    let entries = object.json.pointer("/metadata/managedFields").and_then(Value::as_array);
+    entries.into_iter().flatten().filter_map(|entry| {
+        let text = |at: &str| entry.get(at).and_then(Value::as_str);
+        Some((text("manager")?, text("time").unwrap_or_default()))
     })
 }
 
@@ -139,7 +161,7 @@ mod tests {
 
     use super::*;
     use crate::index::target::read;
-    use crate::object::{Change, Gvk, Kind};
+    use crate::object::{Change, Gvk};
 
     fn object(kind: Kind, name: &str, metadata: Value, spec: Value) -> Object {
         let mut json = json!({"metadata": metadata, "spec": spec});
@@ -167,12 +189,16 @@ mod tests {
     }
 
     fn ask(objects: Vec<Object>, name: &str) -> Option<Other> {
+        ask_beside(objects, name, None)
+    }
+
+    fn ask_beside(objects: Vec<Object>, name: &str, lease: Option<&str>) -> Option<Other> {
         let mut index = Index::default();
         let keys: Vec<Key> = objects.iter().filter_map(|object| Key::of(&object.id)).collect();
         objects.into_iter().for_each(|object| drop(index.apply(Change::Applied(Box::new(object)))));
         keys.iter().for_each(|key| drop(read(&mut index, key, "")));
         let object = index.object(&key(name).id()).unwrap();
-        other(&index, &key(name), &object, time("2026-01-01T00:10:00Z").unwrap())
+        other(&index, &key(name), &object, time("2026-01-01T00:10:00Z").unwrap(), lease)
     }
 
     #[test]
@@ -192,8 +218,22 @@ mod tests {
     fn a_keda_that_wrote_lately_is_named_and_one_that_left_is_not() {
         let written = |at: &str| json!({"managedFields": [{"manager": "keda-operator", "time": at}]});
         let lately = scaled_object("llama", written("2026-01-01T00:09:30Z"));
-        assert_eq!(ask(vec![lately], "llama"), Some(Other::Keda { manager: "keda-operator".to_owned() }));
+        assert_eq!(
+            ask(vec![lately], "llama"),
+            Some(Other::Keda { sign: "field manager keda-operator".to_owned() })
+        );
         assert_eq!(ask(vec![scaled_object("llama", written("2025-12-31T00:00:00Z"))], "llama"), None);
+    }
+
+    #[test]
+    fn a_keda_at_work_has_what_it_wrote_to_once_and_nothing_else() {
+        let lease = Some("keda/operator.keda.sh");
+        let written = json!({"managedFields": [{"manager": "keda", "time": "2025-12-01T00:00:00Z"}]});
+        let sign = "lease keda/operator.keda.sh".to_owned();
+        let of_kedas = || scaled_object("llama", written.clone());
+        assert_eq!(ask_beside(vec![of_kedas()], "llama", lease), Some(Other::Keda { sign }));
+        assert_eq!(ask(vec![of_kedas()], "llama"), None);
+        assert_eq!(ask_beside(vec![scaled_object("llama", json!({}))], "llama", lease), None);
     }
 
     #[test]

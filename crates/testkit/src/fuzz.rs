@@ -4,6 +4,8 @@
 //! for accepted input is asserted.
 
 pub mod brokers;
+#[cfg(feature = "kube")]
+pub mod cluster;
 pub mod series;
 pub mod sources;
 pub mod traces;
@@ -51,6 +53,12 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("eval", series::eval),
     ("remote_write", series::remote_write),
     ("review", review),
+    #[cfg(feature = "kube")]
+    ("usage", cluster::usage),
+    #[cfg(feature = "kube")]
+    ("gateway_report", cluster::gateway_report),
+    #[cfg(feature = "kube")]
+    ("objects", cluster::objects),
 ];
 
 /// An admission review: answered or refused, and an answer is a review that refuses only with a reason.

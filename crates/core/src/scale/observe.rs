@@ -26,12 +26,24 @@ pub struct Fleet {
 /// What a target's world has no more room for. A count beyond it would only wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Room {
-    /// Not raised above so many replicas; never a reason to take any away.
+    /// Not raised above so many replicas; never a reason to take any away. [`Room::ANY`] where more may still come
+    /// to run, and what is missing is only told.
     pub replicas: u32,
     /// How many of them wait.
     pub waiting: u32,
     /// What is missing, such as `no node has nvidia.com/gpu left`.
     pub lacks: Arc<str>,
+}
+
+impl Room {
+    /// No limit.
+    pub const ANY: u32 = u32::MAX;
+
+    /// Whether it limits the count.
+    #[must_use]
+    pub const fn limits(&self) -> bool {
+        self.replicas != Room::ANY
+    }
 }
 
 /// One value with its time, or the lack of one. Absent, stale and zero are three different things.

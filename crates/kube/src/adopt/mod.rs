@@ -26,6 +26,9 @@ pub const WISH: &str = "tidegate.dev/adopt";
 /// What is: a [`Record`] as JSON where the object was taken over, `false` where it was given back.
 pub const STANDS: &str = "tidegate.dev/adopted";
 
+/// Which operator runs an object, as `namespace/shard`.
+pub const CLAIM: &str = "tidegate.dev/claimed-by";
+
 /// Whether a KEDA that stays is to be told to leave the object alone.
 pub const PAUSE_KEDA: &str = "tidegate.dev/pause-keda";
 
@@ -205,7 +208,7 @@ pub fn give(object: &Object) -> Value {
     };
     let mut patch = json!({"metadata": {
         "resourceVersion": version(object),
-        "annotations": {STANDS: stands, PAUSE_KEDA: Value::Null},
+        "annotations": {STANDS: stands, PAUSE_KEDA: Value::Null, CLAIM: Value::Null},
     }});
     let Stands::Adopted(record) = Stands::of(object) else { return patch };
     if record.paused_keda {

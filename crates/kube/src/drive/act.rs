@@ -12,6 +12,7 @@ use super::end::finalizers;
 use super::entry::{Advice, ECHO};
 use super::tell::listen;
 use super::{Entry, Error, Mind, Operator, Weight, own};
+use crate::adopt::CLAIM;
 use crate::index::target::{Asks, Key};
 use crate::object::Object;
 use crate::status::notes;
@@ -31,7 +32,9 @@ impl Operator {
         if self.mind == Mind::Rests {
             self.stand();
         }
+        self.measure();
         self.look_at_gateways();
+        self.look_at_kedas()?;
         if self.mind == Mind::Decides {
             for key in std::mem::take(&mut self.again) {
                 self.read(&key)?;
@@ -384,20 +387,34 @@ impl Operator {
         }
     }
 
-    /// Puts our finalizer and label on an object that has none.
+    /// Puts our claim on an object that has none: KEDA's finalizer and label, and which shard we are.
     pub(super) fn claim(&mut self, key: &Key, object: &Object) {
         let refused = self.entries.get(key).is_some_and(|entry| entry.trouble.is_some() || entry.watched());
-        // An autoscaler has nothing that outlives it, so nothing holds it.
-        if refused || self.connection.read_only || key.asks == Asks::Autoscaler {
+        if refused || self.connection.read_only {
             return;
+        }
+        let marked = object.annotation(CLAIM) == Some(self.index.claim());
+        let mut metadata = json!({"annotations": {CLAIM: self.index.claim()}});
+        if !marked {
+            // Of two shards that would have it one is the first.
+            metadata["resourceVersion"] = json!(object.text("/metadata/resourceVersion"));
         }
         let label = match key.asks {
             Asks::ScaledJob => "scaledjob.keda.sh/name",
-            _ => "scaledobject.keda.sh/name",
+            Asks::ScaledObject => "scaledobject.keda.sh/name",
+            Asks::Autoscaler => {
+                // It has nothing that outlives it, so nothing holds it.
+                if !marked {
+                    let json = json!({"metadata": metadata});
+                    let patch = Patch { id: object.id.clone(), subresource: None, how: How::Merge, json };
+                    self.queue.push(Write::Patch(patch), self.clock.now());
+                }
+                return;
+            }
         };
         let labelled = object.json.pointer("/metadata/labels").and_then(|labels| labels.get(label)?.as_str());
         let claimed = finalizers(object).iter().any(|one| one == FINALIZER);
-        if claimed && labelled == Some(&*key.name) {
+        if marked && claimed && labelled == Some(&*key.name) {
             return;
         }
         let version = self.index.version(&object.id);
@@ -405,9 +422,10 @@ impl Operator {
             entry.claiming = version;
         }
         // By its uid, so that an object that is gone meanwhile is not made anew.
-        let json = json!({"metadata": {
-            "uid": object.uid(), "finalizers": [FINALIZER], "labels": {label: &*key.name},
-        }});
+        metadata["uid"] = json!(object.uid());
+        metadata["finalizers"] = json!([FINALIZER]);
+        metadata["labels"] = json!({label: &*key.name});
+        let json = json!({"metadata": metadata});
         let patch = Patch { id: object.id.clone(), subresource: None, how: How::APPLY, json };
         self.queue.push(Write::Patch(patch), self.clock.now());
         if !claimed && let Some(said) = notes::begun(key.asks) {

@@ -57,6 +57,8 @@ pub struct Entry {
     pub leave: Option<Leave>,
     pub(super) taken: Option<Taken>,
     pub(super) adoption: Option<super::adopt::Adoption>,
+    /// Whether another shard has it, and writes its status.
+    pub(super) elsewhere: bool,
     /// When it is looked at again without anything having changed: a KEDA that was at work may have left.
     pub(super) recheck: Option<Time>,
     /// What is asked of the cluster's metrics adapters.
@@ -84,6 +86,8 @@ pub struct Entry {
     pub(super) owed: bool,
     /// Whether everything that it refers to was looked for.
     pub(super) complete: bool,
+    /// Since when it waits for that.
+    pub(super) incomplete_since: Option<Time>,
     /// When it was last active.
     pub(super) active: Option<Time>,
     /// Whether it was, at the last decision.
@@ -170,6 +174,7 @@ impl Entry {
             trouble: None,
             held: None,
             adoption: None,
+            elsewhere: false,
             recheck: None,
             aggregated: crate::aggregated::Questions::default(),
             cause: None,
@@ -194,6 +199,7 @@ impl Entry {
             asked_at: Time::ORIGIN,
             owed: false,
             complete: false,
+            incomplete_since: None,
             active: None,
             was_active: false,
             ended: None,

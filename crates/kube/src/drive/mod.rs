@@ -15,6 +15,8 @@ mod demand;
 mod end;
 mod entry;
 mod jobs;
+mod keda;
+mod leases;
 mod leaving;
 mod own;
 mod registered;
@@ -22,7 +24,10 @@ mod room;
 mod say;
 mod scrapes;
 mod see;
+mod shards;
+mod sight;
 mod tell;
+mod time;
 mod trust;
 mod users;
 mod work;
@@ -35,7 +40,7 @@ use std::time::Duration;
 
 use tidegate_core::formula::Compiler;
 use tidegate_core::scale::{Action, Decision, Event, Reading};
-use tidegate_core::time::Time;
+use tidegate_core::time::{Span, Time};
 use tidegate_decide::{Control, Recorder};
 use tidegate_manifest::formula::ExprLang;
 use tidegate_signals::sources::Cluster;
@@ -132,7 +137,9 @@ pub trait Audience: Send {
     /// A remark.
     fn remark(&mut self, at: Time, weight: Weight, text: &str);
     /// The loop has not begun for want of an API server; it asks for one each second.
-    fn waits(&mut self) {}
+    fn waits(&mut self) {
+        // Who only shows what is has nothing to show yet.
+    }
     /// Everything as it is, once a second.
     fn look(&mut self, view: &View<'_>);
 }
@@ -192,6 +199,7 @@ pub(crate) struct Operator {
     namespace: String,
     shard: String,
     clock: Clock,
+    setting: time::Setting,
     asker: Asker,
     /// Whose questions are answered.
     rounds: Rounds<Key>,
@@ -227,8 +235,14 @@ pub(crate) struct Operator {
     term: u64,
     memory: persist::Book,
     blind: BTreeMap<Scope, String>,
+    /// KEDAs that are at work beside us.
+    kedas: keda::Kedas,
+    /// Other operators of our own kind, in our namespace.
+    shards: leases::Leases,
     /// Single objects that were asked for last.
     singles: BTreeSet<Scope>,
+    /// Those of them that there is no room to watch.
+    refused: BTreeSet<Scope>,
     /// Objects whose claim or release was overtaken, to be looked at with the next tick.
     again: BTreeSet<Key>,
     last_tick: Option<Time>,
@@ -274,26 +288,27 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let (outcomes_out, outcomes) = mpsc::channel(ANSWERS_MAX);
     let (recalled_out, recalled) = mpsc::channel(1);
     let (used_out, used) = mpsc::channel(ANSWERS_MAX);
-    let live = Live::default();
+    let (setting, set, ahead) = time::Setting::begin(&clock);
+    let (hold, live) = (Hold::default(), Live::default());
     let (standing_out, standing) = watch::channel(Standing::Standby);
-    let hold = Hold::default();
     let permit = if connection.read_only { Permit::Never } else { Permit::Lease(hold.clone()) };
     let gate = Arc::new(Gate::new(connection.client.clone(), permit, clock.clone(), me.clone()));
-    let watches = Watches::start(connection.client.clone(), sight.clone(), news_out);
+    let watches = Watches::start(connection.client.clone(), sight.clone(), &namespace, news_out);
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
     let election = (!connection.read_only).then(|| {
-        let which = Which { namespace: namespace.clone(), name: format!("tidegate-{shard}"), me };
+        let selector = sight.selector.clone().unwrap_or_default();
+        let which = Which { namespace: namespace.clone(), name: shards::lease(&shard), selector, me };
         let client = connection.client.clone();
         tasks.spawn(lease::run(client, which, clock.clone(), hold, standing_out.clone(), ended.clone()))
     });
     let operator = Operator {
-        asker: Asker::new(clock.clone()),
+        asker: Asker::new(set.clone()),
         rounds: Rounds::default(),
         patience: None,
-        pushed: Pushed::new(clock.clone()),
+        pushed: Pushed::new(set.clone()),
         gateways: demand::Gateways::new(gateways),
         control: Control::new(Arc::new(ExprLang)),
-        index: Index::compact(),
+        index: Index::of_shard(sight.selector.as_deref(), &shards::claim(&namespace, &shard)),
         entries: BTreeMap::new(),
         queue: Queue::default(),
         said: said_out,
@@ -302,7 +317,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         cluster: Cluster { endpoints: Services::new(connection.client.clone()).endpoints() },
         queries,
         kept,
-        scrapes: scrapes::Scrapes::start(clock.clone(), live.clone()),
+        scrapes: scrapes::Scrapes::start(set.clone(), live.clone()),
         live,
         usage: own::Look::new(used_out),
         tasks: tasks.clone(),
@@ -311,7 +326,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         term: 0,
         memory: persist::Book::default(),
         blind: BTreeMap::new(),
+        kedas: keda::Kedas::default(),
+        shards: leases::Leases::default(),
         singles: BTreeSet::new(),
+        refused: BTreeSet::new(),
         again: BTreeSet::new(),
         last_tick: None,
         lag_s: 0.0,
@@ -321,14 +339,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         sight,
         namespace,
         shard,
-        clock,
+        clock: set,
+        setting,
         audience,
         recorder,
         gate,
         watches,
         standing,
     };
-    let outcome = operator.run(Inboxes { news, said, outcomes, recalled, used }, &stop).await;
+    let outcome = operator.run(Inboxes { news, said, outcomes, recalled, used, ahead }, &stop).await;
     // The lease last: nobody writes beside what is still under way.
     ended.cancel();
     if let Some(election) = election {
@@ -393,6 +412,7 @@ struct Inboxes {
     outcomes: mpsc::Receiver<Outcome>,
     recalled: mpsc::Receiver<Result<Recalled, String>>,
     used: mpsc::Receiver<own::Used>,
+    ahead: mpsc::Receiver<Span>,
 }
 
 impl Operator {
@@ -428,6 +448,7 @@ impl Operator {
                     self.decide(&key)?;
                 }
                 Some(used) = inboxes.used.recv() => self.used(used)?,
+                Some(ahead) = inboxes.ahead.recv() => self.set_clock(ahead),
                 Some(remembered) = inboxes.recalled.recv() => self.recall(remembered)?,
                 count = inboxes.news.recv_many(&mut news, NEWS_AT_ONCE) => {
                     if count > 0 {

@@ -11,6 +11,8 @@ use tidegate_signals::{Shared, Sources};
 use super::access::Access;
 use super::adopt::Adoption;
 use super::entry::{Entry, STARTS_MAX, Started};
+use super::shards::AGAIN;
+use super::sight::unseen;
 use super::{Error, Mind, Operator, Weight, room};
 use crate::adopt::{self, Plan};
 use crate::aggregated::Questions;
@@ -21,12 +23,13 @@ use crate::index::{Index, Touched};
 use crate::object::{Change, Id, Kind, Object, Scope};
 use crate::owner;
 use crate::status::notes::Said;
-use crate::watch::{FORBIDDEN, News};
+use crate::watch::News;
 use crate::write::{How, Patch, Write};
 
 impl Operator {
     /// Takes news, and looks at whom they touch.
     pub(super) fn see(&mut self, news: impl Iterator<Item = News>) -> Result<(), Error> {
+        let now = self.clock.now();
         let mut touched = Touched::default();
         for one in news {
             match one {
@@ -35,6 +38,8 @@ impl Operator {
                         // Whoever looks at it may have waited for just this.
                         touched.read.extend(self.waiting_for(scope));
                     }
+                    self.kedas.hear(&change, now);
+                    self.hear_of_shards(&change, now);
                     self.say_authentication(&change);
                     self.registered.see(&change);
                     let listed = match &change {
@@ -60,8 +65,12 @@ impl Operator {
                 }
             }
         }
-        if !self.synced && self.sight.scopes().iter().all(|scope| self.index.is_listed(scope)) {
+        // Where leases may not be read, only KEDA's writes tell of it.
+        let kedas = crate::watch::kedas();
+        let looked = self.index.is_listed(&kedas) || self.blind.contains_key(&kedas);
+        if !self.synced && looked && self.sight.scopes().iter().all(|scope| self.index.is_listed(scope)) {
             self.synced = true;
+            self.look_at_kedas()?;
             self.stand();
         }
         if self.mind == Mind::Decides && !touched.is_empty() {
@@ -103,8 +112,13 @@ impl Operator {
         self.users.due = true;
         let id = key.id();
         let object = self.index.object(&id);
-        if let Some(object) = object.as_ref().filter(|object| !adopt::ours(object)) {
-            self.let_go(key, object);
+        if let Some(object) = object.as_ref().filter(|object| !self.index.ours(object)) {
+            if self.index.shares(object) {
+                self.let_go(key, object);
+            } else {
+                self.index.uses(key, BTreeSet::new());
+                self.end(key);
+            }
             return Ok(());
         }
         if let Some(object) = object.as_ref().filter(|object| object.deleting()) {
@@ -118,7 +132,8 @@ impl Operator {
             return Ok(());
         };
         let now = self.clock.now();
-        let other = owner::other(&self.index, key, &object, now);
+        let other = owner::other(&self.index, key, &object, now, self.kedas.at_work());
+        let elsewhere = self.of_another_shard(&object, now);
         let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry::new(key.clone()));
         if entry.since == Time::ORIGIN {
             entry.since = now;
@@ -134,6 +149,11 @@ impl Operator {
             Plan::Watch(step) => entry.adoption = Some(Adoption::new(step).after(before)),
             Plan::Leave(why) => entry.trouble = Some(why),
         }
+        let left = std::mem::replace(&mut entry.elsewhere, elsewhere.is_some());
+        if let Some(why) = &elsewhere {
+            (entry.adoption, entry.trouble, saying) = (None, Some(why.clone()), None);
+            entry.recheck = Some(now + AGAIN);
+        }
         entry.unreadable = read.is_err();
         match read {
             Ok(read) => self.take(key, &object, *read)?,
@@ -143,7 +163,10 @@ impl Operator {
             }
         }
         self.complete(key);
-        self.lament(key, troubled.as_ref());
+        match &elsewhere {
+            Some(why) => self.leave_to_shard(key, why, troubled.as_ref().filter(|_| left)),
+            None => self.lament(key, troubled.as_ref()),
+        }
         let idle = |entry: &Entry| entry.trouble.is_some() || entry.watched();
         if self.entries.get(key).is_some_and(|entry| entry.leave.is_some() && idle(entry)) {
             // Nobody decides whether they go.
@@ -242,25 +265,6 @@ impl Operator {
         Ok(())
     }
 
-    /// Whether everything a target refers to has been looked for.
-    fn complete(&mut self, key: &Key) {
-        let needed = self.index.needs(key);
-        let complete = needed.iter().all(|scope| self.index.is_listed(scope));
-        if let Some(entry) = self.entries.get_mut(key) {
-            entry.complete = complete;
-        }
-    }
-
-    /// Watches single objects that some target refers to, and no others.
-    fn want(&mut self) {
-        let singles: BTreeSet<Scope> = self.index.wanted().filter_map(crate::index::single).collect();
-        if singles != self.singles {
-            self.index.forget_listed(&singles);
-            self.watches.want(&singles);
-            self.singles = singles;
-        }
-    }
-
     /// Tells a target of its replicas, if they have changed.
     pub(super) fn count(&mut self, key: &Key) -> Result<(), Error> {
         if key.asks == Asks::ScaledJob {
@@ -281,11 +285,13 @@ impl Operator {
         self.scrapes.follow(entry, &self.index);
         let Seen { held, starts, costed } = pods(&self.index, &id, &mut entry.counted);
         let leaving = costed || entry.leave.is_some() || entry.taken.is_some();
-        let held = refused.map(|cause| (1, cause)).or(held);
-        let room = room::of(held.as_ref(), fleet, &mut entry.short_since, now);
+        let held: Vec<(u32, Cause)> = refused.map(|cause| (1, cause)).into_iter().chain(held).collect();
+        let room = room::of(&held, fleet, &mut entry.short_since, now);
         let told = entry.room.replace(room.clone());
-        let was = std::mem::replace(&mut entry.cause, held.as_ref().map(|(_, cause)| cause.kind));
-        entry.held = held.as_ref().map(|(count, cause)| format!("{count} pods wait: {cause}"));
+        let was = std::mem::replace(&mut entry.cause, held.first().map(|(_, cause)| cause.kind));
+        let each: Vec<String> =
+            held.iter().map(|(count, cause)| format!("{count} pods wait: {cause}")).collect();
+        entry.held = (!each.is_empty()).then(|| each.join("; "));
         entry.starts.extend(&starts);
         let beyond = entry.starts.len().saturating_sub(STARTS_MAX);
         entry.starts.drain(..beyond);
@@ -295,7 +301,7 @@ impl Operator {
         if leaving {
             self.settle(key);
         }
-        if let Some((_, cause)) = held.filter(|(_, cause)| was != Some(cause.kind)) {
+        if let Some((_, cause)) = held.into_iter().next().filter(|(_, cause)| was != Some(cause.kind)) {
             let message = format!("Pods of {} wait: {cause}", id.name);
             self.note(key, Said { warning: true, reason: "PodsWait", message });
         }
@@ -314,22 +320,10 @@ impl Operator {
     }
 }
 
-/// Why a workload is not there for us; `None` while nobody has looked.
-fn unseen(id: &Id, index: &Index, blind: &BTreeMap<Scope, String>) -> Option<String> {
-    let name = format!("{} {}/{}", id.kind.gvk().keda(), id.namespace, id.name);
-    let single = crate::index::single(id);
-    if let Some(why) = single.as_ref().and_then(|scope| blind.get(scope)) {
-        let help = if why.contains(FORBIDDEN) { "; add it to operator.scales" } else { "" };
-        return Some(format!("cannot see {name}: {why}{help}"));
-    }
-    let looked = single.is_none_or(|scope| index.is_listed(&scope));
-    looked.then(|| format!("there is no {name}"))
-}
-
 /// What pods of a workload say.
 struct Seen {
-    /// How many wait, and why.
-    held: Option<(u32, Cause)>,
+    /// How many wait for each cause; what weighs most first.
+    held: Vec<(u32, Cause)>,
     /// Starts that have ended.
     starts: Vec<Started>,
     /// Whether somebody has written what losing one costs.
@@ -338,7 +332,7 @@ struct Seen {
 
 /// What keeps pods of a workload, in a sentence, and the starts that have ended since last time.
 fn pods(index: &Index, workload: &Id, counted: &mut BTreeSet<Arc<str>>) -> Seen {
-    let (mut waiting, mut first, mut starts, mut costed) = (0_u32, None, Vec::new(), false);
+    let (mut held, mut starts, mut costed) = (BTreeMap::<_, (u32, Cause)>::new(), Vec::new(), false);
     let mut present = BTreeSet::new();
     for (id, facts) in index.pods_of(workload) {
         present.insert(Arc::clone(&id.name));
@@ -347,12 +341,8 @@ fn pods(index: &Index, workload: &Id, counted: &mut BTreeSet<Arc<str>>) -> Seen 
             continue;
         }
         if let Some(cause) = &facts.cause {
-            waiting += 1;
-            // The cause that more replicas cannot help counts before the others.
-            let better = |known: &Cause| known.kind > cause.kind;
-            if first.as_ref().is_none_or(better) {
-                first = Some(cause.clone());
-            }
+            // By kind: what more replicas cannot help comes first.
+            held.entry(cause.kind).or_insert_with(|| (0, cause.clone())).0 += 1;
         }
         if let Some(phases) = facts.start.phases()
             && let Some(ready) = facts.start.ready
@@ -363,7 +353,7 @@ fn pods(index: &Index, workload: &Id, counted: &mut BTreeSet<Arc<str>>) -> Seen 
     }
     counted.retain(|name| present.contains(name));
     starts.sort_by_key(|(ready, _)| *ready);
-    Seen { held: first.map(|cause| (waiting, cause)), starts, costed }
+    Seen { held: held.into_values().collect(), starts, costed }
 }
 
 fn life(object: &Object) -> Life {

@@ -27,7 +27,7 @@ impl Operator {
         let now = self.clock.now();
         let Some(entry) = self.entries.get_mut(key) else { return };
         // While another has it, the status is the other's to write; an autoscaler's always is.
-        if entry.watched() || key.asks == Asks::Autoscaler {
+        if entry.watched() || entry.elsewhere || key.asks == Asks::Autoscaler {
             return;
         }
         let id = key.id();
@@ -56,7 +56,12 @@ impl Operator {
             workload: gvk.as_ref().map(|gvk| (gvk, plural.as_str())),
             found: entry.found,
             was_active: entry.ended,
-            limited: entry.room.as_ref().and_then(Option::as_ref).map(|room| &*room.lacks),
+            limited: entry
+                .room
+                .as_ref()
+                .and_then(Option::as_ref)
+                .filter(|room| room.limits())
+                .map(|room| &*room.lacks),
             silent: silent.as_deref(),
         });
         let Some(Told { mut json, gone, small }) = told else {
@@ -195,7 +200,8 @@ fn made_of(version: u64, entry: &Entry, silent: Option<&str>) -> u64 {
         let activity = activity::triggers(spec, &entry.readings, entry.latest.as_deref());
         activity.for_each(|(signal, active)| (&*signal.name, active).hash(&mut hasher));
     }
-    entry.room.as_ref().and_then(Option::as_ref).map(|room| &*room.lacks).hash(&mut hasher);
+    let limits = entry.room.as_ref().and_then(Option::as_ref).filter(|room| room.limits());
+    limits.map(|room| &*room.lacks).hash(&mut hasher);
     if let Some(decision) = &entry.latest {
         let conditions = decision.conditions;
         let all = [

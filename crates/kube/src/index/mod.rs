@@ -60,6 +60,10 @@ impl Touched {
 /// Everything that is known.
 #[derive(Debug, Default)]
 pub struct Index {
+    /// Which autoscalers are ours, where not all are. They are watched whole, since others scale workloads, too.
+    share: Option<Selector>,
+    /// How we say that an object is ours.
+    claim: String,
     /// Objects that are kept whole: they are read as manifests.
     texts: BTreeMap<Id, Kept>,
     /// Whether those of which there are many are kept as text.
@@ -83,10 +87,37 @@ pub struct Index {
 }
 
 impl Index {
-    /// One that keeps objects as text where there are many of a kind: a twelfth of the memory, for 10 µs at each look.
+    /// What is known to a shard: which objects it looks at, and its claim. Objects are kept as text where there are
+    /// many of a kind: a twelfth of the memory, for 10 µs at each look.
+    #[must_use]
+    pub fn of_shard(selector: Option<&str>, claim: &str) -> Self {
+        let share = selector.filter(|text| !text.is_empty()).map(Selector::parse);
+        Index { share, claim: claim.to_owned(), ..Index::compact() }
+    }
+
+    /// One that keeps objects as text where there are many of a kind.
     #[must_use]
     pub fn compact() -> Self {
         Index { compact: true, ..Index::default() }
+    }
+
+    /// How we say that an object is ours.
+    #[must_use]
+    pub fn claim(&self) -> &str {
+        &self.claim
+    }
+
+    /// Whether an object is within our share. The API server has chosen all but autoscalers for us.
+    #[must_use]
+    pub fn shares(&self, object: &Object) -> bool {
+        let share = self.share.as_ref().filter(|_| object.id.kind == Kind::HorizontalPodAutoscaler);
+        share.is_none_or(|share| share.chooses(&object.labels()))
+    }
+
+    /// Whether an object asks us for replicas.
+    #[must_use]
+    pub fn ours(&self, object: &Object) -> bool {
+        crate::adopt::ours(object) && self.shares(object)
     }
 
     /// Takes a change, and says who is touched by it.
@@ -342,7 +373,7 @@ impl Index {
                 self.versions += 1;
                 self.texts.insert(id.clone(), Kept::new(&object, self.versions, self.compact));
                 self.names(&id, old.as_deref(), Some(&object));
-                if old.as_ref().is_some_and(|old| target::same(old, &object)) {
+                if old.as_ref().is_some_and(|old| target::same(old, &object, &self.claim)) {
                     return Touched::default();
                 }
                 if id.kind == Kind::Job {

@@ -102,14 +102,21 @@ impl fmt::Display for Refused {
 
 /// Whether an object says the same as before to those who read it as a manifest. That it has got our claim is
 /// nothing to read it for: each of 10,000 would be read twice at a start. That it has lost it is.
-pub(super) fn same(old: &Object, new: &Object) -> bool {
+pub(super) fn same(old: &Object, new: &Object, claim: &str) -> bool {
     let metadata = |object: &Object, field: &str| object.json.pointer("/metadata")?.get(field).cloned();
     let status = |object: &Object| object.json.get("status").cloned();
     let told = ["spec", "data", "stringData", "endpoints", "ports"];
     let (before, after) = (Claim::of(old), Claim::of(new));
-    ["annotations", "deletionTimestamp", "uid"]
-        .iter()
-        .all(|field| metadata(old, field) == metadata(new, field))
+    let annotations = |object: &Object| {
+        let mut all = metadata(object, "annotations");
+        let fields = all.as_mut().and_then(Value::as_object_mut);
+        fields.map(|fields| fields.retain(|name, value| name != adopt::CLAIM || value != claim));
+        all.filter(|all| all.as_object().is_none_or(|fields| !fields.is_empty()))
+    };
+    let ours = |object: &Object| object.annotation(adopt::CLAIM) == Some(claim);
+    ["deletionTimestamp", "uid"].iter().all(|field| metadata(old, field) == metadata(new, field))
+        && annotations(old) == annotations(new)
+        && (ours(new) || !ours(old))
         && told.iter().all(|field| old.json.get(field) == new.json.get(field))
         && (old.id.kind != Kind::Job || status(old) == status(new))
         && (before.others == after.others)
@@ -157,7 +164,7 @@ pub fn scaled(object: &Object) -> Option<Id> {
 /// Reads a target with what it refers to, and remembers in the index what that is. `None` when there is
 /// no such target. `cluster` is the namespace of what a ClusterTriggerAuthentication refers to.
 pub fn read(index: &mut Index, key: &Key, cluster: &str) -> Option<Result<Box<Read>, Refused>> {
-    let Some(object) = index.object(&key.id()).filter(|object| adopt::ours(object)) else {
+    let Some(object) = index.object(&key.id()).filter(|object| index.ours(object)) else {
         index.uses(key, BTreeSet::new());
         return None;
     };

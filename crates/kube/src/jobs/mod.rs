@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use tidegate_core::scale::{Job, JobPod};
 
-use crate::adopt::{PAUSE_KEDA, STANDS, WISH};
+use crate::adopt::{CLAIM, PAUSE_KEDA, STANDS, WISH};
 use crate::index::pods::Facts;
 use crate::object::Object;
 pub use name::Numbers;
@@ -171,7 +171,8 @@ pub fn new(scaled_job: &Object, name: &str) -> Value {
 
 /// Whether a Job has an annotation of its ScaledJob's: not what tools keep there of the ScaledJob itself.
 fn handed_on(annotation: &str) -> bool {
-    !annotation.starts_with("kubectl.kubernetes.io/") && ![WISH, STANDS, PAUSE_KEDA].contains(&annotation)
+    !annotation.starts_with("kubectl.kubernetes.io/")
+        && ![WISH, STANDS, PAUSE_KEDA, CLAIM].contains(&annotation)
 }
 
 /// A label's value is 63 letters at the most.

@@ -17,6 +17,9 @@ use elector::{Elector, Record, Standing, Step, Terms};
 /// not cost the lease.
 const ANSWER: std::time::Duration = std::time::Duration::from_secs(4);
 
+/// The annotation with the selector of the shard that holds a lease.
+pub const SELECTOR: &str = "tidegate.dev/selector";
+
 /// Which lease.
 #[derive(Clone, Debug)]
 pub struct Which {
@@ -24,6 +27,8 @@ pub struct Which {
     pub namespace: String,
     /// Its name: one a shard.
     pub name: String,
+    /// Which objects the shard looks at: a label selector, all when empty.
+    pub selector: String,
     /// Who we are; no two candidates may say the same.
     pub me: String,
 }
@@ -117,6 +122,8 @@ impl Lease {
                 "name": self.which.name, "namespace": self.which.namespace,
                 // By this `doctor` finds it, whatever shard it is of.
                 "labels": {"app.kubernetes.io/managed-by": "tidegate"},
+                // By this other shards know whether what it has claimed is still its own.
+                "annotations": {SELECTOR: self.which.selector},
             },
             "spec": {
                 "holderIdentity": holder, "leaseDurationSeconds": duration,

@@ -7,7 +7,7 @@ use crate::ask::{self, Error, place};
 
 /// The name of KEDA's Deployment and of its lease, in its chart as in its plain manifests.
 const DEPLOYMENT: &str = "keda-operator";
-const LEASE: &str = "operator.keda.sh";
+pub(crate) const LEASE: &str = "operator.keda.sh";
 
 /// Who is at work; `None` where nobody is. A KEDA started in another way than by a Deployment of its usual name is
 /// found by its lease, which is renewed while we look: no clock of another machine is compared with ours.

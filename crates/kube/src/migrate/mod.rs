@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::adopt::{PAUSE_KEDA, Stands, WISH, Wish, give, made_by_keda, ours, stopped};
 use crate::ask;
 use crate::object::{Kind, Object};
+pub(crate) use keda::LEASE as KEDA_LEASE;
 pub use keda::alive;
 
 /// Between two looks at what the operator has done.

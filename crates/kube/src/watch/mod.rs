@@ -35,8 +35,8 @@ const PAGE: u32 = 500;
 pub const NEWS_MAX: usize = 4096;
 
 /// Watches of single names: Secrets, ConfigMaps and workloads of uncommon kinds. Each is a stream of its
-/// own, of some 30 KB; who asks for more sees the first ones.
-const SINGLE_MAX: usize = 2000;
+/// own, of some 30 KB; what is asked for beyond is refused, and who needs it says so.
+pub(crate) const SINGLE_MAX: usize = 2000;
 
 /// Seconds after which the server ends a watch, and it begins anew where it was: between these, so that not all do at
 /// once. A connection that died without a word is noticed 5 s later; quiet watches of 2,000 names cost 27 requests a
@@ -92,10 +92,11 @@ impl Drop for Watches {
 }
 
 impl Watches {
-    /// Begins to watch what is always watched.
+    /// Begins to watch what is always watched; `namespace` is the operator's own.
     #[must_use]
-    pub fn start(client: Client, sight: Sight, out: mpsc::Sender<News>) -> Self {
-        let scopes = sight.scopes();
+    pub fn start(client: Client, sight: Sight, namespace: &str, out: mpsc::Sender<News>) -> Self {
+        let mut scopes = sight.scopes();
+        scopes.extend([kedas(), shards(namespace)]);
         Watches::of(client, sight, scopes, out)
     }
 
@@ -107,20 +108,21 @@ impl Watches {
         watches
     }
 
-    /// Watches these single objects besides, and no longer any other.
-    pub fn want(&mut self, wanted: &BTreeSet<Scope>) {
+    /// Watches these single objects besides, and no longer any other. Gives those that are not watched because there
+    /// are too many: what is watched goes on, and what comes later waits until there is room.
+    pub fn want(&mut self, wanted: &BTreeSet<Scope>) -> BTreeSet<Scope> {
+        let single = |scope: &Scope| scope.name.is_some() && scope.kind != Kind::Lease;
         self.running.retain(|scope, task| {
-            let keep = scope.name.is_none() || wanted.contains(scope);
+            let keep = !single(scope) || wanted.contains(scope);
             if !keep {
                 task.abort();
             }
             keep
         });
-        for scope in wanted.iter().take(SINGLE_MAX) {
-            if !self.running.contains_key(scope) {
-                self.begin(scope.clone());
-            }
-        }
+        let running: BTreeSet<&Scope> = self.running.keys().filter(|scope| single(scope)).collect();
+        let (begun, refused) = admit(&running, wanted, SINGLE_MAX);
+        begun.into_iter().for_each(|scope| self.begin(scope));
+        refused
     }
 
     fn begin(&mut self, scope: Scope) {
@@ -139,10 +141,29 @@ impl Watches {
     }
 }
 
+/// Which watches begin beside those that run, and which there is no room for.
+fn admit(running: &BTreeSet<&Scope>, wanted: &BTreeSet<Scope>, max: usize) -> (Vec<Scope>, BTreeSet<Scope>) {
+    let mut new = wanted.iter().filter(|scope| !running.contains(scope)).cloned();
+    let begun = new.by_ref().take(max.saturating_sub(running.len())).collect();
+    (begun, new.collect())
+}
+
 /// Kinds of workloads that are always watched whole; of others each one by its name.
 #[must_use]
 pub fn common() -> [Gvk; 2] {
     [Gvk::of(Some("apps/v1"), Some("Deployment")), Gvk::of(Some("apps/v1"), Some("StatefulSet"))]
+}
+
+/// The leases by which a KEDA's leader holds its place, in whatever namespace it is.
+#[must_use]
+pub fn kedas() -> Scope {
+    Scope { kind: Kind::Lease, namespace: None, name: Some(crate::migrate::KEDA_LEASE.into()) }
+}
+
+/// The leases of operators like us, in our own namespace.
+#[must_use]
+pub fn shards(namespace: &str) -> Scope {
+    Scope { kind: Kind::Lease, namespace: Some(namespace.into()), name: None }
 }
 
 impl Sight {
@@ -330,4 +351,23 @@ pub(crate) fn said(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(name: &str) -> Scope {
+        Scope { kind: Kind::Secret, namespace: Some("prod".into()), name: Some(name.into()) }
+    }
+
+    #[test]
+    fn a_watch_that_runs_is_not_pushed_out_by_one_whose_name_comes_before_it() {
+        let (b, c) = (secret("b"), secret("c"));
+        let wanted = BTreeSet::from([secret("a"), b.clone(), c.clone()]);
+        let (begun, refused) = admit(&BTreeSet::from([&b, &c]), &wanted, 2);
+        assert_eq!((begun, refused), (vec![], BTreeSet::from([secret("a")])));
+        let (begun, refused) = admit(&BTreeSet::from([&c]), &wanted, 2);
+        assert_eq!((begun, refused), (vec![secret("a")], BTreeSet::from([b])));
+    }
 }

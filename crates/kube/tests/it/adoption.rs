@@ -200,7 +200,7 @@ async fn without_an_operator_the_wish_stands_and_the_command_says_so() {
 }
 
 /// A plain autoscaler at five a replica of an external metric.
-fn autoscaler() -> Value {
+pub(crate) fn autoscaler() -> Value {
     let metric =
         json!({"metric": {"name": "waiting"}, "target": {"type": "AverageValue", "averageValue": "5"}});
     json!({
@@ -214,7 +214,7 @@ fn autoscaler() -> Value {
 }
 
 /// What the cluster's adapter says of the metric.
-fn waiting(server: &Server, value: &str) {
+pub(crate) fn waiting(server: &Server, value: &str) {
     server.put("waiting", json!({"metadata": {"namespace": "prod", "name": "series"}, "value": value}));
 }
 

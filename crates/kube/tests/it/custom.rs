@@ -1,9 +1,9 @@
-//! Kinds that only their `/scale` says the numbers of.
+//! What cannot be seen, or only by `/scale`: nothing is scaled for lack of sight, and the object says what lacks.
 
 use http::Method;
 use serde_json::{Value, json};
 
-use super::rig::{Operator, Prometheus, decisions, pod, scaled_object, until};
+use super::rig::{Operator, Prometheus, decisions, deployment, pod, scaled_object, until};
 use super::server::Server;
 
 /// One with so many replicas, and pods of its name.
@@ -95,12 +95,7 @@ async fn a_kind_that_may_not_be_read_is_not_said_to_be_missing() {
     server.put("engines", engine(2));
     server.put("scaledobjects", asking(&prometheus));
     let operator = Operator::start(&server, false).await;
-    let ready = || {
-        let object = server.get("scaledobjects", "prod", "llama").unwrap();
-        let all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let ready = all.iter().find(|one| one["type"] == "Ready");
-        ready.and_then(|one| one["message"].as_str()).unwrap_or_default().to_owned()
-    };
+    let ready = || ready(&server);
     until("the object says which right is missing", || {
         ready().contains("tests.tidegate.dev/v1.Engine prod/llama: may not be read (403)")
             && ready().ends_with("add it to operator.scales")
@@ -112,5 +107,49 @@ async fn a_kind_that_may_not_be_read_is_not_said_to_be_missing() {
     server.delete("engines", "prod", "llama");
     until("what is not there is missing", || ready().contains("there is no tests.tidegate.dev/v1.Engine"))
         .await;
+    operator.stop().await;
+}
+
+/// What the object says of itself under Ready.
+fn ready(server: &Server) -> String {
+    let object = server.get("scaledobjects", "prod", "llama").unwrap();
+    let all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let ready = all.iter().find(|one| one["type"] == "Ready");
+    ready.and_then(|one| one["message"].as_str()).unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_whose_secret_may_not_be_read_says_so_until_it_may() {
+    let (server, prometheus) = (Server::start().await, Prometheus::start(12.0).await);
+    server.refuse(Method::GET, "/secrets", Some(403));
+    server.put("deployments", deployment("llama", 0));
+    let mut object = scaled_object("llama", &prometheus, json!({}));
+    object["spec"]["triggers"][0]["authenticationRef"] = json!({"name": "login"});
+    object["spec"]["triggers"][0]["metadata"]["authModes"] = json!("bearer");
+    server.put("scaledobjects", object);
+    let reference = json!([{"parameter": "bearerToken", "name": "login", "key": "token"}]);
+    server.put(
+        "triggerauthentications",
+        json!({
+            "apiVersion": "keda.sh/v1alpha1", "kind": "TriggerAuthentication",
+            "metadata": {"namespace": "prod", "name": "login"}, "spec": {"secretTargetRef": reference},
+        }),
+    );
+    server.put(
+        "secrets",
+        json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "prod", "name": "login"},
+            "data": {"token": "c2VjcmV0"},
+        }),
+    );
+    let operator = Operator::start(&server, false).await;
+    until("it says what it cannot read", || {
+        ready(&server).starts_with("cannot read Secret prod/login: may not be")
+    })
+    .await;
+    assert_eq!((operator.told.decisions(), server.replicas("llama")), (0, 0));
+    server.refuse(Method::GET, "/secrets", None);
+    until("three replicas", || server.replicas("llama") == 3).await;
+    until("it says no more of it", || !ready(&server).contains("cannot read")).await;
     operator.stop().await;
 }

@@ -163,3 +163,48 @@ async fn of_two_leaders_that_a_parted_network_makes_each_job_is_made_once() {
     other.stop().await;
     parted.stop().await;
 }
+
+/// The lease of a KEDA, as its leader renews it.
+fn lease(holder: &str, second: u32) -> Value {
+    json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"namespace": "keda", "name": "operator.keda.sh"},
+        "spec": {"holderIdentity": holder, "renewTime": format!("2026-01-01T00:00:{second:02}.000000Z")},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_keda_is_at_work_a_scaled_job_is_left_to_it() {
+    let (server, prometheus) = one(0.0, json!({})).await;
+    server.put("leases", lease("keda-1", 1));
+    let operator = Operator::start(&server, false).await;
+    // One that was left behind long ago is nobody's.
+    decisions(&operator, 1).await;
+    server.put("leases", lease("keda-1", 3));
+    until("it is seen to be at work", || {
+        operator.told.says("a KEDA is at work (lease keda/operator.keda.sh)")
+    })
+    .await;
+    let ready = || {
+        let object = server.get("scaledjobs", "prod", "batch").unwrap();
+        let all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let ready = all.iter().find(|one| one["type"] == "Ready");
+        ready.and_then(|one| one["message"].as_str()).unwrap_or_default().to_owned()
+    };
+    until("the object says so", || ready().contains("lease keda/operator.keda.sh")).await;
+    prometheus.set(Some(12.0));
+    // Another is decided meanwhile, which is ours by its word.
+    let mut adopted = scaled_job(&prometheus, json!({}));
+    adopted["metadata"]["name"] = json!("ours");
+    adopted["metadata"]["annotations"] = json!({"tidegate.dev/adopt": "confirmed"});
+    server.put("scaledjobs", adopted);
+    until("the one that was adopted has its three", || server.all("jobs").len() == 3).await;
+    let of = |name: &str| {
+        let jobs = server.all("jobs").into_iter();
+        jobs.filter(|job| job["metadata"]["labels"]["scaledjob.keda.sh/name"] == name).count()
+    };
+    assert_eq!((of("ours"), of("batch")), (3, 0));
+    server.put("leases", lease("", 5));
+    until("once it has gone, the other has its own", || of("batch") == 3).await;
+    operator.stop().await;
+}

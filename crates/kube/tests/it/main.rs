@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod adoption;
+mod clocks;
 mod cluster;
 mod custom;
 mod demand;
@@ -25,6 +26,7 @@ mod roles_of_parts;
 mod room;
 mod scaling;
 mod server;
+mod shards;
 mod sight;
 mod silence;
 mod slo;

@@ -155,6 +155,9 @@ pub(crate) struct Setup {
     pub(crate) namespaces: Vec<&'static str>,
     /// Its machine's clock; the right one when nothing is said.
     pub(crate) clock: Option<Clock>,
+    /// Which objects it looks at, and the name of its share.
+    pub(crate) selector: Option<&'static str>,
+    pub(crate) shard: Option<&'static str>,
     /// What gateways say.
     pub(crate) gateways: Option<Inbox>,
 }
@@ -196,7 +199,7 @@ impl Operator {
     }
 
     pub(crate) async fn of(kubeconfig: &Path, setup: Setup) -> Operator {
-        let Setup { advise, namespaces, clock, gateways } = setup;
+        let Setup { advise, namespaces, clock, selector, shard, gateways } = setup;
         let kubeconfig = Some(kubeconfig.to_owned());
         let options = Options { kubeconfig, read_only: advise, ..Options::default() };
         let runtime =
@@ -208,10 +211,10 @@ impl Operator {
             connection: connection.clone(),
             sight: Sight {
                 namespaces: namespaces.iter().map(|one| Arc::from(*one)).collect(),
-                selector: None,
+                selector: selector.map(str::to_owned),
             },
             namespace: "tidegate".to_owned(),
-            shard: "operator".to_owned(),
+            shard: shard.unwrap_or("operator").to_owned(),
             me: format!("test_{}", fastrand::u64(..)),
             clock: clock.unwrap_or_else(Clock::unix),
             audience: Box::new(told.clone()),

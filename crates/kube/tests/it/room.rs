@@ -1,6 +1,7 @@
 //! Pods that wait for what there is no more of.
 
 use serde_json::{Value, json};
+use tidegate_core::scale::decision::Rule;
 
 use super::rig::{Operator, Prometheus, condition, decisions, deployment, pod, scaled_object, until};
 use super::server::Server;
@@ -61,5 +62,32 @@ async fn demand_that_no_gpu_is_left_for_is_not_raised_for_ever() {
     // It finds a node: more are asked for.
     server.put("pods", pod("llama", "llama-b"));
     until("more", || server.replicas("llama") > 2).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_cause_counts_its_own_pods_and_one_that_is_no_lack_of_room_limits_nothing() {
+    let (server, prometheus) = (Server::start().await, Prometheus::start(35.0).await);
+    server.put("deployments", deployment("llama", 7));
+    server.put("scaledobjects", scaled_object("llama", &prometheus, json!({"maxReplicaCount": 100})));
+    for number in 0..5 {
+        let mut bad = pod("llama", &format!("llama-{number}"));
+        let state = json!({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}});
+        bad["status"] = json!({"phase": "Pending", "containerStatuses": [{"name": "main", "state": state}]});
+        server.put("pods", bad);
+    }
+    let operator = Operator::start(&server, false).await;
+    let says =
+        |text: &str| operator.told.because(Rule::Room).is_some_and(|because| because.to_string() == text);
+    until("it is told", || says("5 replicas wait already: its image cannot be pulled")).await;
+    prometheus.set(Some(40.0));
+    until("and limits nothing", || server.replicas("llama") == 8).await;
+    server.put("pods", waiting("llama-short"));
+    until("it is reported", || is_limited(&server, "True")).await;
+    prometheus.set(Some(400.0));
+    let lacks = "no node has nvidia.com/gpu left; others: its image cannot be pulled";
+    until("one waits for a GPU", || says(&format!("1 replicas wait already: {lacks}"))).await;
+    decisions(&operator, 3).await;
+    assert_eq!(server.replicas("llama"), 8);
     operator.stop().await;
 }

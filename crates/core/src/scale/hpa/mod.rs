@@ -148,8 +148,17 @@ fn leave_zero(pass: &Pass<'_>, wanted: u32, trace: &mut Trace, conditions: &mut 
     wanted
 }
 
-/// Nothing is raised while what was raised before waits; what is lowered is lowered.
+/// Nothing is raised while what was raised before waits for room; what is lowered is lowered, and what waits for
+/// something else is only told.
 fn within_room(pass: &Pass<'_>, wanted: u32, trace: &mut Trace, conditions: &mut Conditions) -> u32 {
+    if let Some(room) = pass.room.filter(|room| !room.limits()) {
+        trace.note(
+            Rule::Room,
+            wanted,
+            Because::NoRoom { waiting: room.waiting, lacks: Arc::clone(&room.lacks) },
+        );
+        return wanted;
+    }
     let Some(room) = pass.room.filter(|_| wanted > pass.current) else { return wanted };
     let most = room.replicas.max(pass.current);
     if wanted <= most {

@@ -28,7 +28,7 @@ fn pods(view: &View<'_>, out: &mut String) {
     };
     let help = "1 where no more replicas are asked for, because some wait for GPUs, nodes or quota";
     each(&mut Family::new(out, "tidegate_target_limited", help), &|entry| {
-        Some(f64::from(u32::from(matches!(entry.room, Some(Some(_))))))
+        Some(f64::from(u32::from(matches!(&entry.room, Some(Some(room)) if room.limits()))))
     });
     let help = "Pods that are drained before a count is lowered";
     each(&mut Family::new(out, "tidegate_target_draining_pods", help), &|entry| {
