@@ -269,20 +269,10 @@ enum Mind {
 /// # Errors
 /// When the journal cannot be written.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
-    let Config {
-        connection,
-        sight,
-        namespace,
-        shard,
-        me,
-        clock,
-        mut audience,
-        recorder,
-        gateways,
-        queries,
-        kept,
-    } = config;
-    let Some(clock) = reckon(&connection, clock, &mut *audience, &stop).await else { return Ok(()) };
+    let Config { connection, sight, namespace, shard, mut audience, .. } = config;
+    let Some(clock) = reckon(&connection, config.clock, &mut *audience, &stop).await else {
+        return Ok(());
+    };
     let (news_out, news) = mpsc::channel(NEWS_MAX);
     let (said_out, said) = mpsc::channel(ANSWERS_MAX);
     let (outcomes_out, outcomes) = mpsc::channel(ANSWERS_MAX);
@@ -292,12 +282,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let (hold, live) = (Hold::default(), Live::default());
     let (standing_out, standing) = watch::channel(Standing::Standby);
     let permit = if connection.read_only { Permit::Never } else { Permit::Lease(hold.clone()) };
-    let gate = Arc::new(Gate::new(connection.client.clone(), permit, clock.clone(), me.clone()));
+    let gate = Arc::new(Gate::new(connection.client.clone(), permit, clock.clone(), config.me.clone()));
     let watches = Watches::start(connection.client.clone(), sight.clone(), &namespace, news_out);
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
     let election = (!connection.read_only).then(|| {
         let selector = sight.selector.clone().unwrap_or_default();
-        let which = Which { namespace: namespace.clone(), name: shards::lease(&shard), selector, me };
+        let which =
+            Which { namespace: namespace.clone(), name: shards::lease(&shard), selector, me: config.me };
         let client = connection.client.clone();
         tasks.spawn(lease::run(client, which, clock.clone(), hold, standing_out.clone(), ended.clone()))
     });
@@ -306,7 +297,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         rounds: Rounds::default(),
         patience: None,
         pushed: Pushed::new(set.clone()),
-        gateways: demand::Gateways::new(gateways),
+        gateways: demand::Gateways::new(config.gateways),
         control: Control::new(Arc::new(ExprLang)),
         index: Index::of_shard(sight.selector.as_deref(), &shards::claim(&namespace, &shard)),
         entries: BTreeMap::new(),
@@ -315,8 +306,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         outcomes: outcomes_out,
         recalled: recalled_out,
         cluster: Cluster { endpoints: Services::new(connection.client.clone()).endpoints() },
-        queries,
-        kept,
+        queries: config.queries,
+        kept: config.kept,
         scrapes: scrapes::Scrapes::start(set.clone(), live.clone()),
         live,
         usage: own::Look::new(used_out),
@@ -342,7 +333,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         clock: set,
         setting,
         audience,
-        recorder,
+        recorder: config.recorder,
         gate,
         watches,
         standing,
