@@ -355,12 +355,12 @@ impl Operator {
         match outcome {
             Ok(Sent::Done) => {
                 self.remark(Weight::Info, &format!("{key}: {from} → {to}  {why}"));
-                let object = self.index.object(&key.id());
-                if let Some(object) = object.filter(|object| object.deleting()) {
-                    // Also where it was deleted before we began, and never was a target of ours.
-                    self.release(&object);
-                }
-                let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+                let object = self.index.object(&key.id()).filter(|object| object.deleting());
+                let Some(entry) = self.entries.get_mut(key) else {
+                    // It was deleted before we began, and never was a target of ours.
+                    object.iter().for_each(|object| self.release(object));
+                    return Ok(());
+                };
                 entry.refused[COUNT] = Refusal::default();
                 entry.echo = Some((*to, now + ECHO));
                 if let Some(fleet) = &mut entry.fleet {
@@ -370,6 +370,10 @@ impl Operator {
                 let trigger = entry.latest.as_deref().and_then(notes::trigger).map(str::to_owned);
                 let said = notes::scaled(workload, *from, *to, why, trigger.as_deref());
                 self.note(key, said);
+                if let Some(object) = object {
+                    // It may have been a count from before the deletion: then it is given back first.
+                    self.leave(key, &object);
+                }
                 self.count(key)
             }
             Ok(Sent::Overtaken { found }) => {

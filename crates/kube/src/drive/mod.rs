@@ -270,7 +270,7 @@ enum Mind {
 /// # Errors
 /// When the journal cannot be written.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
-    let Config { connection, sight, namespace, shard, me, clock, mut audience, .. } = config;
+    let Config { connection, sight, namespace, shard, clock, mut audience, .. } = config;
     let Some(clock) = reckon(&connection, clock, &mut *audience, &stop).await else { return Ok(()) };
     let (news_out, news) = mpsc::channel(NEWS_MAX);
     let (said_out, said) = mpsc::channel(ANSWERS_MAX);
@@ -281,12 +281,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let (hold, live) = (Hold::default(), Live::default());
     let (standing_out, standing) = watch::channel(Standing::Standby);
     let permit = if connection.read_only { Permit::Never } else { Permit::Lease(hold.clone()) };
-    let gate = Arc::new(Gate::new(connection.client.clone(), permit, clock.clone(), me.clone()));
+    let gate = Arc::new(Gate::new(connection.client.clone(), permit, clock.clone(), config.me.clone()));
     let watches = Watches::start(connection.client.clone(), sight.clone(), &namespace, news_out);
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
     let election = (!connection.read_only).then(|| {
         let selector = sight.selector.clone().unwrap_or_default();
-        let which = Which { namespace: namespace.clone(), name: shards::lease(&shard), selector, me };
+        let which =
+            Which { namespace: namespace.clone(), name: shards::lease(&shard), selector, me: config.me };
         let client = connection.client.clone();
         tasks.spawn(lease::run(client, which, clock.clone(), hold, standing_out.clone(), ended.clone()))
     });
