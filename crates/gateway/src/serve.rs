@@ -127,7 +127,9 @@ pub(crate) fn run(
         drop(listener);
         // Connections of this thread end by themselves; the last one to do so lets go of the worker.
         let ended = async {
-            while Rc::strong_count(&worker) > 3 {
+            // The first has the timers of all: it stays for those of the others.
+            let others = || first && worker.shared.connections.load(Ordering::Relaxed) > 0;
+            while Rc::strong_count(&worker) > 3 || others() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

@@ -114,6 +114,15 @@ impl Live {
         });
     }
 
+    /// The clock has jumped: what was said is no older than before.
+    pub(crate) fn shift(&self, moved: Span) {
+        let mut all = self.counts();
+        for counts in all.values_mut() {
+            let said = counts.engine.iter_mut().chain(counts.gateways.values_mut());
+            said.for_each(|(_, at)| *at = *at + moved);
+        }
+    }
+
     fn counts(&self) -> MutexGuard<'_, BTreeMap<Pod, Counts>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }

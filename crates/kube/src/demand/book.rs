@@ -123,6 +123,14 @@ pub struct Turned {
 }
 
 impl Book {
+    /// The clock has jumped: what was heard is no older than before.
+    pub fn shift(&mut self, moved: Span) {
+        self.gateways.values_mut().for_each(|gateway| gateway.heard = gateway.heard + moved);
+        if let Some(expected) = &mut self.expected {
+            expected.since = expected.since + moved;
+        }
+    }
+
     /// Takes what a gateway says.
     pub fn take(&mut self, report: Report, now: Time) -> Turned {
         let Report { gateway, pod, whole, leaves, targets } = report;

@@ -178,9 +178,10 @@ impl Demand for Service {
     async fn tell(&self, request: Request<Streaming<proto::Report>>) -> Result<Response<Words>, Status> {
         let header = request.metadata().get("authorization").and_then(|header| header.to_str().ok());
         let token = header.and_then(|header| header.strip_prefix("Bearer ")).unwrap_or_default();
+        // While it is asked who this is, the connection is not an idle one.
+        let counted = Counted::new(self.streams.clone());
         let who = self.accounts.review(token).await.map_err(|error| refusal(&error))?;
         let (ended, end) = watch::channel(None);
-        let counted = Counted::new(self.streams.clone());
         let hearing = hear(request.into_inner(), who, self.reports.clone(), ended, self.stop.clone());
         tokio::spawn(async move {
             hearing.await;

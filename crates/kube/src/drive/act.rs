@@ -9,8 +9,7 @@ use tidegate_signals::Context;
 use tokio::time::Instant;
 
 use super::end::finalizers;
-use super::entry::{Advice, COUNT, ECHO, OBJECT};
-use super::refusal::Refusal;
+use super::entry::{Advice, COUNT, ECHO, OBJECT, STATUS};
 use super::tell::listen;
 use super::{Entry, Error, Mind, Operator, Weight, own};
 use crate::adopt::CLAIM;
@@ -18,6 +17,9 @@ use crate::index::target::{Asks, Key};
 use crate::object::Object;
 use crate::status::notes;
 use crate::write::{self, How, Patch, Scale, Sent, Write};
+
+/// Characters of a label's value at the most.
+const LABEL_MAX: usize = 63;
 
 /// KEDA's finalizer: with the same one either operator can let an object go.
 pub(crate) const FINALIZER: &str = "finalizer.keda.sh";
@@ -43,7 +45,9 @@ impl Operator {
             let recheck = |entry: &&Entry| entry.recheck.is_some_and(|at| at <= now);
             let again: Vec<Key> =
                 self.entries.values().filter(recheck).map(|entry| entry.key.clone()).collect();
-            for key in again {
+            let parting = self.parting.iter().filter(|(_, refusal)| !refusal.rests(now));
+            let parting: Vec<Key> = parting.map(|(key, _)| key.clone()).collect();
+            for key in again.into_iter().chain(parting) {
                 self.read(&key)?;
             }
             // What watches brought while a write of ours was fresh is looked at once that is over.
@@ -293,6 +297,11 @@ impl Operator {
             return Ok(());
         }
         match outcome {
+            Err(_) if !self.wanted(&write) => {
+                // Its target has ended, or is another's by now.
+                self.queue.landed(&write);
+                return Ok(());
+            }
             Err(error) if error.retry() => {
                 if failures == 0 {
                     self.remark(Weight::Warning, &format!("a write waits: {error}"));
@@ -311,8 +320,11 @@ impl Operator {
             }
             (Write::Patch(patch), Err(error)) => {
                 // With the next tick it is made of what is there then.
-                let news = Key::of(&patch.id).is_none_or(|key| self.not_patched(&key, &error));
-                self.users_untold(&patch.id);
+                let which = if patch.subresource == Some("status") { STATUS } else { OBJECT };
+                let news = match Key::of(&patch.id) {
+                    Some(key) => self.not_patched(&key, which, &error),
+                    None => self.users_untold(&patch.id, &error.to_string()),
+                };
                 if let (write::Error::Refused(why), Some(key)) = (&error, Key::of(&patch.id))
                     && let Some(said) = notes::not_updated(key.asks, why)
                 {
@@ -323,20 +335,53 @@ impl Operator {
                     self.remark(Weight::Warning, &format!("{name} cannot be written: {error}"));
                 }
             }
+            (Write::Patch(patch), Ok(_)) => {
+                let which = if patch.subresource == Some("status") { STATUS } else { OBJECT };
+                let key = Key::of(&patch.id);
+                if let Some(entry) = key.as_ref().and_then(|key| self.entries.get_mut(key)) {
+                    entry.refused[which].over();
+                }
+                match key {
+                    Some(key) => drop(self.parting.remove(&key)),
+                    None => self.users.refused.over(),
+                }
+            }
+            (Write::Note(_), Err(_)) => self.queue.lost(),
             _ => {}
         }
         Ok(())
     }
 
+    /// Whether a write that did not get through is still to be made.
+    fn wanted(&self, write: &Write) -> bool {
+        let deleting = |key: &Key| self.index.object(&key.id()).map(|object| object.deleting());
+        match write {
+            Write::Create(job) => {
+                let open = |entry: &Entry| entry.batch.holds(&job.name);
+                self.entries.get(&job.key).is_some_and(open) && deleting(&job.key) == Some(false)
+            }
+            Write::Scale(scale) => {
+                self.entries.contains_key(&scale.key) || deleting(&scale.key) == Some(true)
+            }
+            _ => true,
+        }
+    }
+
     /// What was to be written on an object was not: with the next tick, or after a pause where it was refused, it is
     /// made of what is there then. Whether that is news.
-    fn not_patched(&mut self, key: &Key, error: &write::Error) -> bool {
+    fn not_patched(&mut self, key: &Key, which: usize, error: &write::Error) -> bool {
         let now = self.clock.now();
         let Some(entry) = self.entries.get_mut(key) else {
-            self.again.insert(key.clone());
-            return true;
+            if *error == write::Error::Conflict {
+                self.again.insert(key.clone());
+                return true;
+            }
+            return self.parting.entry(key.clone()).or_default().again(&error.to_string(), now);
         };
-        (entry.status, entry.told, entry.claiming) = (None, 0, None);
+        (entry.status, entry.told) = (None, 0);
+        if which == OBJECT {
+            entry.claiming = None;
+        }
         if let Some(adoption) = &mut entry.adoption {
             adoption.failed();
         }
@@ -344,9 +389,17 @@ impl Operator {
             self.again.insert(key.clone());
             return true;
         }
-        let news = entry.refused[OBJECT].again(&error.to_string(), now);
-        entry.recheck = entry.refused[OBJECT].until();
+        let news = entry.refused[which].again(&error.to_string(), now);
+        entry.recheck_refused(now);
         news
+    }
+
+    /// A lower count was not written: the pods that were kept free for it take requests again.
+    fn untaken(&mut self, key: &Key, (from, to): (u32, u32)) {
+        let Some(entry) = self.entries.get_mut(key).filter(|_| to < from) else { return };
+        if entry.taken.take().is_some() {
+            self.settle(key);
+        }
     }
 
     fn scaled(&mut self, scale: &Scale, outcome: Result<Sent, write::Error>) -> Result<(), Error> {
@@ -361,7 +414,7 @@ impl Operator {
                     object.iter().for_each(|object| self.release(object));
                     return Ok(());
                 };
-                entry.refused[COUNT] = Refusal::default();
+                entry.refused[COUNT].over();
                 entry.echo = Some((*to, now + ECHO));
                 if let Some(fleet) = &mut entry.fleet {
                     // What a later count is compared with; the machine knows already.
@@ -382,6 +435,7 @@ impl Operator {
                 if self.index.object(&key.id()).is_some_and(|object| object.deleting()) {
                     self.again.insert(key.clone());
                 }
+                self.untaken(key, (*from, *to));
                 self.not_done(key)?;
                 let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
                 let fleet = Fleet { spec: found, ..entry.fleet.unwrap_or_default() };
@@ -401,6 +455,7 @@ impl Operator {
                     // What cannot be given back must not keep the object for ever.
                     self.release(&object);
                 }
+                self.untaken(key, (*from, *to));
                 self.not_done(key)?;
                 self.count(key)
             }
@@ -409,8 +464,10 @@ impl Operator {
 
     /// Puts our claim on an object that has none: KEDA's finalizer and label, and which shard we are.
     pub(super) fn claim(&mut self, key: &Key, object: &Object) {
-        let refused = self.entries.get(key).is_some_and(|entry| entry.trouble.is_some() || entry.watched());
-        if refused || self.connection.read_only {
+        let now = self.clock.now();
+        let idle =
+            |entry: &Entry| entry.trouble.is_some() || entry.watched() || entry.refused[OBJECT].rests(now);
+        if self.connection.read_only || self.entries.get(key).is_some_and(idle) {
             return;
         }
         let marked = object.annotation(CLAIM) == Some(self.index.claim());
@@ -433,8 +490,10 @@ impl Operator {
             }
         };
         let labelled = object.json.pointer("/metadata/labels").and_then(|labels| labels.get(label)?.as_str());
+        // A name may be longer than a label's value.
+        let fits = key.name.len() <= LABEL_MAX;
         let claimed = finalizers(object).iter().any(|one| one == FINALIZER);
-        if marked && claimed && labelled == Some(&*key.name) {
+        if marked && claimed && (!fits || labelled == Some(&*key.name)) {
             return;
         }
         let version = self.index.version(&object.id);
@@ -444,7 +503,9 @@ impl Operator {
         // By its uid, so that an object that is gone meanwhile is not made anew.
         metadata["uid"] = json!(object.uid());
         metadata["finalizers"] = json!([FINALIZER]);
-        metadata["labels"] = json!({label: &*key.name});
+        if fits {
+            metadata["labels"] = json!({label: &*key.name});
+        }
         let json = json!({"metadata": metadata});
         let patch = Patch { id: object.id.clone(), subresource: None, how: How::APPLY, json };
         self.queue.push(Write::Patch(patch), self.clock.now());

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tidegate_core::scale::Reading;
 use tidegate_core::time::{Span, Time};
 
+use super::entry::OBJECT;
 use super::{Entry, Operator, Weight};
 use crate::adopt::{self, Step};
 use crate::index::target::{self, Key};
@@ -55,6 +56,11 @@ impl Operator {
     pub(super) fn consider(&mut self, key: &Key) {
         let Some(entry) = self.entries.get(key) else { return };
         let Some(adoption) = entry.adoption.clone().filter(|adoption| !adoption.asked) else { return };
+        let refused = &entry.refused[OBJECT];
+        if refused.rests(self.clock.now()) {
+            return;
+        }
+        let first = refused.until().is_none();
         if !adoption.at_once() {
             match agrees(entry) {
                 Agreed::Yes => {}
@@ -74,18 +80,22 @@ impl Operator {
                 // Of the object as it is now: what has moved since it was read is its status.
                 let object = self.index.object(&key.id());
                 let Some(json) = object.and_then(|object| adoption.step.patch(&object)) else { return };
+                let patch = Patch { id: key.id(), subresource: None, how: How::Merge, json };
+                self.queue.push(Write::Patch(patch), now);
+                if !first {
+                    return;
+                }
                 self.remark(Weight::Info, &format!("{key}: taken over"));
-                self.queue.push(
-                    Write::Patch(Patch { id: key.id(), subresource: None, how: How::Merge, json }),
-                    now,
-                );
                 let message = "Tidegate decides and scales from here on".to_owned();
                 self.note(key, Said { warning: false, reason: "Adopted", message });
             }
             Step::Remove { hpa, uid } => {
                 let message = format!("KEDA's HorizontalPodAutoscaler {} is removed", hpa.name);
-                self.remark(Weight::Info, &format!("{key}: {message}"));
                 self.queue.push(Write::Delete { id: hpa, uid: uid.into(), foreground: false }, now);
+                if !first {
+                    return;
+                }
+                self.remark(Weight::Info, &format!("{key}: {message}"));
                 self.note(key, Said { warning: false, reason: "AutoscalerRemoved", message });
             }
         }
@@ -107,6 +117,7 @@ impl Operator {
 
     /// An autoscaler that was to be removed is still there.
     pub(super) fn not_removed(&mut self, hpa: &crate::object::Id, why: &str) {
+        let now = self.clock.now();
         let removes =
             |adoption: &Adoption| matches!(&adoption.step, Step::Remove { hpa: other, .. } if other == hpa);
         let mut entries = self.entries.values_mut();
@@ -115,6 +126,7 @@ impl Operator {
         if let Some(adoption) = &mut entry.adoption {
             adoption.failed();
         }
+        entry.refused[OBJECT].again(why, now);
         let (key, message) = (entry.key.clone(), format!("{} cannot be removed: {why}", hpa.name));
         self.waits(&key, message);
     }
@@ -123,9 +135,15 @@ impl Operator {
     pub(super) fn let_go(&mut self, key: &Key, object: &Object) {
         self.index.uses(key, BTreeSet::new());
         self.end(key);
-        if self.connection.read_only || !adopt::to_give_back(object) {
+        let now = self.clock.now();
+        let refused = self.parting.get(key);
+        if self.connection.read_only
+            || !adopt::to_give_back(object)
+            || refused.is_some_and(|refused| refused.rests(now))
+        {
             return;
         }
+        let first = refused.is_none();
         if let Some(workload) = target::scaled(object) {
             // A count that is under way lands before the next owner is let in.
             let _ = self.queue.forget_scale(&workload);
@@ -134,10 +152,12 @@ impl Operator {
                 return;
             }
         }
-        let now = self.clock.now();
-        self.remark(Weight::Info, &format!("{key}: given back"));
         let patch = Patch { id: key.id(), subresource: None, how: How::Merge, json: adopt::give(object) };
         self.queue.push(Write::Patch(patch), now);
+        if !first {
+            return;
+        }
+        self.remark(Weight::Info, &format!("{key}: given back"));
         if let Some(said) = notes::ended(key.asks) {
             self.note(key, said);
         }

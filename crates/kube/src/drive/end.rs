@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::Operator;
 use super::act::FINALIZER;
 use super::leaving::leaving;
+use super::{Entry, Error, Operator};
 use crate::adopt::CLAIM;
 use crate::index::target::{self, Key};
 use crate::object::Object;
+use crate::owner::{self, Other};
 use crate::status::notes;
 use crate::write::{How, Patch, Scale, Write};
 
@@ -41,6 +42,33 @@ impl Operator {
         }
     }
 
+    /// Whether another is at work who will let an object go: what nobody has any more is ours to let go.
+    fn is_theirs(&self, key: &Key, object: &Object) -> bool {
+        let now = self.clock.now();
+        match object.annotation(CLAIM) {
+            Some(claim) if claim == self.index.claim() => false,
+            Some(_) => self.of_another_shard(object, now).is_some(),
+            None => matches!(
+                owner::other(&self.index, key, object, now, self.kedas.at_work()),
+                Some(Other::Keda { .. } | Other::Autoscaler { owner: Some(_), .. })
+            ),
+        }
+    }
+
+    /// Of a target that is not decided nothing is written: nobody says who goes, and another may have begun to.
+    pub(super) fn hold_back(&mut self, key: &Key) -> Result<(), Error> {
+        let idle = |entry: &&Entry| entry.trouble.is_some() || entry.watched();
+        let Some(entry) = self.entries.get(key).filter(idle) else { return Ok(()) };
+        let (workload, drains) = (entry.workload.clone(), entry.leave.is_some() || entry.taken.is_some());
+        if workload.is_some_and(|id| self.queue.forget_scale(&id)) {
+            self.not_done(key)?;
+        }
+        if drains {
+            self.keep_pods(key);
+        }
+        Ok(())
+    }
+
     /// An object is being deleted: its replicas go back to what they were, if it asks so, and it is let go.
     pub(super) fn leave(&mut self, key: &Key, object: &Object) {
         if let Some(entry) = self.entries.get_mut(key) {
@@ -48,8 +76,9 @@ impl Operator {
         }
         self.keep_pods(key);
         self.queue.forget_jobs(key);
-        if object.annotation(CLAIM) != Some(self.index.claim()) {
-            // A KEDA's, or another shard's: the finalizer on it is theirs to take off.
+        if self.is_theirs(key, object) {
+            // A KEDA's, or another shard's: the finalizer on it is theirs to take off, while they are there to do it.
+            self.again.insert(key.clone());
             return;
         }
         if self.connection.read_only || !finalizers(object).iter().any(|one| one == FINALIZER) {
@@ -65,8 +94,11 @@ impl Operator {
             && original.is_some()
             && self.queue.scaling(&id)
         {
-            // A count is under way: with the next tick it is known what it has left.
-            let _ = self.queue.forget_scale(&id);
+            // A count is under way: with the next tick it is known what it has left. It is another object's where this
+            // one was not decided.
+            if self.entries.get(key).is_some_and(|entry| entry.trouble.is_none()) {
+                let _ = self.queue.forget_scale(&id);
+            }
             self.again.insert(key.clone());
             return;
         }
@@ -95,6 +127,13 @@ impl Operator {
     }
 
     pub(super) fn release(&mut self, object: &Object) {
+        let Some(key) = Key::of(&object.id) else { return };
+        let now = self.clock.now();
+        let refused = self.parting.get(&key);
+        if refused.is_some_and(|refused| refused.rests(now)) {
+            return;
+        }
+        let first = refused.is_none();
         let mut left = finalizers(object);
         left.retain(|one| one != FINALIZER);
         let json = json!({"metadata": {
@@ -102,10 +141,11 @@ impl Operator {
         }});
         // Not by apply: KEDA writes the same finalizer, and then it would stay.
         let patch = Patch { id: object.id.clone(), subresource: None, how: How::Merge, json };
-        self.queue.push(Write::Patch(patch), self.clock.now());
-        let Some(key) = Key::of(&object.id) else { return };
-        // After a conflict it is let go once more, and is not told twice.
-        if self.entries.get_mut(&key).is_some_and(|entry| std::mem::replace(&mut entry.parted, true)) {
+        self.queue.push(Write::Patch(patch), now);
+        // After a conflict or a refusal it is let go once more, and is not told twice.
+        if !first
+            || self.entries.get_mut(&key).is_some_and(|entry| std::mem::replace(&mut entry.parted, true))
+        {
             return;
         }
         for said in [notes::ended(key.asks), notes::deleted(key.asks)].into_iter().flatten() {

@@ -60,8 +60,8 @@ pub struct Entry {
     pub(super) adoption: Option<super::adopt::Adoption>,
     /// Whether another shard has it, and writes its status.
     pub(super) elsewhere: bool,
-    /// What was refused of its count, and of what is written on it.
-    pub(super) refused: [Refusal; 2],
+    /// What was refused of its count, of what is written on it, and of its status.
+    pub(super) refused: [Refusal; 3],
     /// When it is looked at again without anything having changed: a KEDA that was at work may have left.
     pub(super) recheck: Option<Time>,
     /// What is asked of the cluster's metrics adapters.
@@ -167,6 +167,9 @@ pub(super) const COUNT: usize = 0;
 /// Of what is written on it.
 pub(super) const OBJECT: usize = 1;
 
+/// Of its status.
+pub(super) const STATUS: usize = 2;
+
 /// A start: when it was over, and how long each phase of it took.
 pub type Started = (Time, [(&'static str, Span); 3]);
 
@@ -243,6 +246,20 @@ impl Entry {
         let short = matches!(self.room, Some(None)) && room::is_over(self.short_since, now);
         let taken = self.taken.as_ref().is_some_and(|taken| taken.is_over(now));
         scaled || short || taken || self.born.values().any(|until| *until <= now)
+    }
+
+    /// What was refused is looked at again when its pause is over.
+    pub(super) fn recheck_refused(&mut self, now: Time) {
+        let later = self.refused.iter().filter_map(Refusal::until).filter(|until| *until > now);
+        self.recheck = self.recheck.into_iter().chain(later).min();
+    }
+
+    /// The clock has jumped: what was counted by it is no older than before.
+    pub(super) fn shift(&mut self, moved: Span) {
+        let times = self.leave.iter_mut().flat_map(|leave| [&mut leave.since, &mut leave.until]);
+        let times = times.chain(self.taken.iter_mut().map(|taken| &mut taken.until));
+        let times = times.chain(self.echo.iter_mut().map(|(_, until)| until)).chain(self.born.values_mut());
+        times.for_each(|time| *time = *time + moved);
     }
 
     /// Whether its sources have had their time: then those that are silent say so themselves.

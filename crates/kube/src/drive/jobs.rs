@@ -36,6 +36,11 @@ impl Batch {
         self.open.iter().map(String::as_str).chain(self.rest.iter().map(|job| &*job.name))
     }
 
+    /// Whether a Job was asked for, and is not answered.
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.open.contains(name)
+    }
+
     fn next(&mut self) -> Option<NewJob> {
         let job = self.rest.pop_front()?;
         self.open.insert(job.name.clone());

@@ -1,6 +1,6 @@
 //! Whether a KEDA is at work in the cluster, by the lease that its leader renews.
 
-use tidegate_core::time::Time;
+use tidegate_core::time::{Span, Time};
 
 use super::leases::Leases;
 use super::{Error, Operator, Weight};
@@ -18,6 +18,11 @@ pub(super) struct Kedas {
 }
 
 impl Kedas {
+    /// The clock has jumped.
+    pub(super) fn shift(&mut self, moved: Span) {
+        self.leases.shift(moved);
+    }
+
     /// Takes note of a change, if it is of a KEDA's lease.
     pub(super) fn hear(&mut self, change: &Change, now: Time) {
         match change {

@@ -55,6 +55,12 @@ impl Leases {
         self.0.remove(id);
     }
 
+    /// The clock has jumped: those that were held are held as long as before.
+    pub(super) fn shift(&mut self, moved: Span) {
+        let held = self.0.values_mut().filter(|seen| seen.until != Time::ORIGIN);
+        held.for_each(|seen| seen.until = seen.until + moved);
+    }
+
     /// Those that are held.
     pub(super) fn held(&self, now: Time) -> impl Iterator<Item = &Id> {
         self.0.iter().filter(move |(_, seen)| now < seen.until).map(|(id, _)| id)
@@ -64,5 +70,31 @@ impl Leases {
     pub(super) fn selector(&self, id: &Id, now: Time) -> Option<&str> {
         let seen = self.0.get(id).filter(|seen| now < seen.until)?;
         Some(seen.selector.as_deref().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::object::Kind;
+
+    #[test]
+    fn a_clock_that_jumps_lets_nobody_s_lease_run_out() {
+        let lease = |second: u32| {
+            let spec =
+                json!({"holderIdentity": "keda", "renewTime": format!("2026-01-01T00:00:{second:02}Z")});
+            Object::new(Kind::Lease, json!({"metadata": {"name": "operator.keda.sh"}, "spec": spec})).unwrap()
+        };
+        let start = time("2026-01-01T00:00:00Z").unwrap();
+        let mut leases = Leases::default();
+        leases.take(&lease(0), start);
+        leases.take(&lease(2), start + Span::from_secs(2));
+        let later = start + Span::from_secs(62);
+        assert_eq!(leases.held(later).count(), 0, "so it is without the jump");
+        leases.shift(Span::from_secs(60));
+        assert_eq!(leases.held(later).count(), 1);
+        assert_eq!(leases.held(later + GONE).count(), 0);
     }
 }

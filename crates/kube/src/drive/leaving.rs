@@ -54,7 +54,7 @@ pub(super) struct Taken {
     pods: BTreeSet<Arc<str>>,
     /// Those that were to stay.
     others: BTreeSet<Arc<str>>,
-    until: Time,
+    pub(super) until: Time,
 }
 
 impl Taken {

@@ -246,6 +246,8 @@ pub(crate) struct Operator {
     refused: BTreeSet<Scope>,
     /// Objects whose claim or release was overtaken, to be looked at with the next tick.
     again: BTreeSet<Key>,
+    /// Objects that cannot be given back or let go, because it is refused.
+    parting: BTreeMap<Key, refusal::Refusal>,
     last_tick: Option<Time>,
     lag_s: f64,
     /// What there is.
@@ -321,6 +323,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         singles: BTreeSet::new(),
         refused: BTreeSet::new(),
         again: BTreeSet::new(),
+        parting: BTreeMap::new(),
         last_tick: None,
         lag_s: 0.0,
         registered: Registered::default(),
@@ -506,6 +509,8 @@ impl Operator {
                 self.remark(Weight::Warning, "another operator leads: this one rests");
                 self.queue.clear();
                 self.entries.clear();
+                self.parting.clear();
+                (self.memory, self.users) = (persist::Book::default(), users::Look::default());
                 self.scrapes.clear();
                 self.live.drain(|_| true, &BTreeSet::new());
                 let compiler: Arc<dyn Compiler> = Arc::new(ExprLang);

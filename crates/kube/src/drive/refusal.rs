@@ -29,6 +29,11 @@ impl Refusal {
         news
     }
 
+    /// It was taken.
+    pub(super) fn over(&mut self) {
+        *self = Refusal::default();
+    }
+
     /// When it may be asked for again, where it was refused.
     pub(super) const fn until(&self) -> Option<Time> {
         self.until

@@ -122,6 +122,10 @@ impl Operator {
         if !matches!(id.kind, Kind::TriggerAuthentication | Kind::ClusterTriggerAuthentication) {
             return;
         }
+        if id.kind == Kind::ClusterTriggerAuthentication && !self.sight.namespaces.is_empty() {
+            // Its Event would go to a namespace that is not ours.
+            return;
+        }
         let known = self.index.object(id);
         let (object, happened) = match (change, &known) {
             (Change::Applied(new), None) => (&**new, Happened::Added),

@@ -128,6 +128,7 @@ impl Operator {
         let cluster = self.namespace.clone();
         let read = target::read(&mut self.index, key, &cluster);
         let (Some(read), Some(object)) = (read, object) else {
+            self.parting.remove(key);
             self.end(key);
             return Ok(());
         };
@@ -167,11 +168,7 @@ impl Operator {
             Some(why) => self.leave_to_shard(key, why, troubled.as_ref().filter(|_| left)),
             None => self.lament(key, troubled.as_ref()),
         }
-        let idle = |entry: &Entry| entry.trouble.is_some() || entry.watched();
-        if self.entries.get(key).is_some_and(|entry| entry.leave.is_some() && idle(entry)) {
-            // Nobody decides whether they go.
-            self.keep_pods(key);
-        }
+        self.hold_back(key)?;
         let entry = self.entries.get(key).filter(|entry| entry.watched());
         if let Some(why) = entry.and_then(|entry| entry.trouble.clone()) {
             self.waits(key, format!("when this is mended: {why}"));
@@ -183,6 +180,9 @@ impl Operator {
                 self.queue.push(Write::Patch(patch), self.clock.now());
             }
             None => self.claim(key, &object),
+        }
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.recheck_refused(now);
         }
         self.tell(key);
         Ok(())

@@ -8,7 +8,7 @@ use tidegate_core::scale::Decision;
 use tidegate_core::scale::decision::{AbsentAs, Because};
 use tidegate_core::time::{Span, Time};
 
-use super::entry::OBJECT;
+use super::entry::STATUS;
 use super::work::objective;
 use super::{Entry, Operator, View};
 use crate::index::target::{Asks, Key};
@@ -21,7 +21,9 @@ use crate::write::{How, Patch, Write};
 impl Operator {
     /// Writes a target's status, if it is not what stands or was asked for last.
     pub(super) fn tell(&mut self, key: &Key) {
-        if self.connection.read_only || self.entries.get(key).is_none_or(Entry::watched) {
+        if self.connection.read_only
+            || self.entries.get(key).is_none_or(|entry| entry.watched() || entry.elsewhere)
+        {
             return;
         }
         self.say_ready(key);
@@ -34,7 +36,7 @@ impl Operator {
         let id = key.id();
         let Some(version) = self.index.version(&id) else { return };
         // A finalizer is on its way to this very version: what is made of it would come too late.
-        if entry.claiming == Some(version) || entry.refused[OBJECT].rests(now) {
+        if entry.claiming == Some(version) || entry.refused[STATUS].rests(now) {
             return;
         }
         entry.claiming = None;

@@ -65,6 +65,14 @@ impl Operator {
             )
         };
         self.remark(Weight::Warning, &text);
+        if moved > Span::ZERO {
+            // What was heard a second ago is no older for it: gateways, leases, counts at pods, drains.
+            self.gateways.book.shift(moved);
+            self.kedas.shift(moved);
+            self.shards.shift(moved);
+            self.live.shift(moved);
+            self.entries.values_mut().for_each(|entry| entry.shift(moved));
+        }
         if self.mind != Mind::Decides || moved <= Span::ZERO {
             return;
         }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use tidegate_core::time::{Span, Time};
 
 use super::Operator;
+use super::refusal::Refusal;
 use crate::index::target::{Asks, Key};
 use crate::object::{Id, Kind};
 use crate::write::{How, Patch, Write};
@@ -28,6 +29,8 @@ pub(super) struct Look {
     last: Option<Time>,
     /// What was told of each, in short. As many as there are authentications.
     told: BTreeMap<Id, u64>,
+    /// What was refused of them last.
+    pub(super) refused: Refusal,
 }
 
 impl Operator {
@@ -35,7 +38,12 @@ impl Operator {
     pub(super) fn tell_users(&mut self) {
         let now = self.clock.now();
         let early = self.users.last.is_some_and(|last| now.since(last) < PAUSE);
-        if !self.users.due || early || self.connection.read_only || self.sight.selector.is_some() {
+        if !self.users.due
+            || early
+            || self.users.refused.rests(now)
+            || self.connection.read_only
+            || self.sight.selector.is_some()
+        {
             return;
         }
         (self.users.due, self.users.last) = (false, Some(now));
@@ -68,9 +76,10 @@ impl Operator {
         }
     }
 
-    /// What was told of it did not arrive: it is told again.
-    pub(super) fn users_untold(&mut self, id: &Id) {
+    /// What was told of it did not arrive: it is told again. Whether that is news.
+    pub(super) fn users_untold(&mut self, id: &Id, why: &str) -> bool {
         self.users.due |= self.users.told.remove(id).is_some();
+        self.users.refused.again(why, self.clock.now())
     }
 }
 

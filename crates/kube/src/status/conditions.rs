@@ -81,8 +81,13 @@ pub(super) fn all(of: &Facts<'_>) -> Vec<Value> {
             all.set("HPAActive", status, reason, message(reason));
         }
     }
-    all.at_times("Limited", of.limited, "NoRoom", "RoomEnough");
-    all.at_times("NoData", of.silent, "EmptyResult", "DataRead");
+    // Who has just begun does not know yet that it is over.
+    if of.limited.is_some() || of.decision.is_some() {
+        all.at_times("Limited", of.limited, "NoRoom", "RoomEnough");
+    }
+    if of.silent.is_some() || of.decision.is_some() {
+        all.at_times("NoData", of.silent, "EmptyResult", "DataRead");
+    }
     match (of.trouble, of.decision) {
         (Some(trouble), _) => {
             all.set("Ready", Status::False, failed(of.asks), trouble);

@@ -92,7 +92,13 @@ pub fn status(of: &Facts<'_>) -> Option<Told> {
         status.insert("authenticationsTypes".to_owned(), json!(types(&kinds, "/type")));
     }
     match of.spec {
-        Some(spec) => of_spec(of, spec, &mut status),
+        Some(spec) => {
+            of_spec(of, spec, &mut status);
+            if of.decision.is_none() {
+                // Who has just begun has read nothing yet: that is no reason to take back what was read before.
+                keep(stands, &["triggersActivity", "health"], &mut status);
+            }
+        }
         None => {
             keep(stands, &["externalMetricNames", "resourceMetricNames", "triggersActivity"], &mut status)
         }

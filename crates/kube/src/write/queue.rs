@@ -248,6 +248,11 @@ impl Queue {
         self.waiting.entry(slot).or_insert(Waiting { write, due, failures: failures.saturating_add(1) });
     }
 
+    /// An Event was refused, and is not written.
+    pub const fn lost(&mut self) {
+        self.dropped += 1;
+    }
+
     /// Forgets what waits to be written about a workload's count, and says whether something did.
     pub fn forget_scale(&mut self, workload: &Id) -> bool {
         self.waiting.remove(&Slot::Scale(workload.clone())).is_some()

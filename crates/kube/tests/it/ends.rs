@@ -107,3 +107,40 @@ async fn what_was_deleted_while_nobody_led_is_given_back_and_let_go() {
     assert_eq!(server.replicas("llama"), 2);
     operator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_has_any_more_is_let_go_by_us() {
+    let (server, prometheus) = (Server::start().await, Prometheus::start(12.0).await);
+    server.put("deployments", deployment("llama", 5));
+    // As a KEDA that was uninstalled leaves it, or a shard that is no more.
+    let mut object = owing(&prometheus);
+    object["metadata"]["annotations"] = json!({"tidegate.dev/claimed-by": "tidegate/gone"});
+    object["metadata"]["name"] = json!("other");
+    for object in [owing(&prometheus), object] {
+        server.put("scaledobjects", object);
+    }
+    for name in ["llama", "other"] {
+        server.delete("scaledobjects", "prod", name);
+    }
+    let operator = Operator::start(&server, false).await;
+    until("they are gone", || server.all("scaledobjects").is_empty()).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_is_refused_is_told_once_it_may_be() {
+    let (server, prometheus) = (Server::start().await, Prometheus::start(12.0).await);
+    // There is no such Deployment, so nothing is decided that would tell it.
+    server.put("scaledobjects", scaled_object("llama", &prometheus, json!({})));
+    server.refuse(Method::PATCH, "/llama/status", Some(403));
+    witness(&server, &prometheus);
+    let operator = Operator::start(&server, false).await;
+    let tries = || server.written().iter().filter(|one| one.path.ends_with("/llama/status")).count();
+    until("it is refused", || tries() > 0).await;
+    decisions(&operator, 8).await;
+    assert!(tries() <= 6, "not each second: {}", tries());
+    server.refuse(Method::PATCH, "/llama/status", None);
+    let ready = || condition(&server.get("scaledobjects", "prod", "llama").unwrap(), "Ready");
+    until("it says what is wrong", || ready().is_some_and(|(status, _)| status == "False")).await;
+    operator.stop().await;
+}
