@@ -101,8 +101,12 @@ async fn everything(real: &Real, prometheus: &Prometheus) {
             "metadata": {"serverAddress": prometheus.url, "query": "sum(waiting)", "threshold": "5"},
         }])
     };
+    // Down as fast as up, so that each turn of the numbers is a count to be written.
+    let down = json!({"stabilizationWindowSeconds": 0});
+    let advanced = json!({"horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": down}}});
     real.put(deployment("a", 0)).await;
-    real.put(scaled_object("a", prometheus, json!({"triggers": triggers("TriggerAuthentication")}))).await;
+    let of_a = json!({"triggers": triggers("TriggerAuthentication"), "advanced": &advanced});
+    real.put(scaled_object("a", prometheus, of_a)).await;
     let mut set = deployment("b", 0);
     set["kind"] = json!("StatefulSet");
     set["spec"]["serviceName"] = json!("b");
@@ -111,7 +115,8 @@ async fn everything(real: &Real, prometheus: &Prometheus) {
     real.put(set).await;
     let target = json!({"kind": "StatefulSet", "name": "b"});
     let triggers_b = triggers("ClusterTriggerAuthentication");
-    real.put(scaled_object("b", prometheus, json!({"scaleTargetRef": target, "triggers": triggers_b}))).await;
+    let of_b = json!({"scaleTargetRef": target, "triggers": triggers_b, "advanced": advanced});
+    real.put(scaled_object("b", prometheus, of_b)).await;
     real.put(json!({"apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet", "metadata": {"name": "c"},
                     "spec": {"replicas": 0}})).await;
     let target = json!({"apiVersion": "leaderworkerset.x-k8s.io/v1", "kind": "LeaderWorkerSet", "name": "c"});
@@ -131,21 +136,21 @@ async fn editor(real: &Real, plurals: &'static [(&'static str, &'static str)]) -
     let options = Options { kubeconfig: Some(real.cluster.kubeconfig().to_owned()), ..Options::default() };
     let client = Connection::new(&options).await.unwrap().client;
     let (stop, namespace) = (Arc::new(AtomicBool::new(false)), real.namespace);
-    let stopped = Arc::clone(&stop);
-    tokio::spawn(async move {
-        for number in 0_u64.. {
-            for (plural, name) in plurals {
-                let path = format!("/apis/apps/v1/namespaces/{namespace}/{plural}/{name}");
+    for (plural, name) in plurals {
+        let (client, stopped) = (client.clone(), Arc::clone(&stop));
+        let path = format!("/apis/apps/v1/namespaces/{namespace}/{plural}/{name}");
+        tokio::spawn(async move {
+            for number in 0_u64.. {
                 let patch = json!({"metadata": {"annotations": {"edited": number.to_string()}}});
-                let request = Request::patch(path).header("content-type", "application/merge-patch+json");
+                let request = Request::patch(&path).header("content-type", "application/merge-patch+json");
                 let request = request.body(patch.to_string().into_bytes()).unwrap();
                 let _ = client.request::<Value>(request).await;
+                if stopped.load(Ordering::SeqCst) {
+                    break;
+                }
             }
-            if stopped.load(Ordering::SeqCst) {
-                break;
-            }
-        }
-    });
+        });
+    }
     stop
 }
 
