@@ -170,45 +170,40 @@ impl Owners {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+#[test]
+fn what_is_not_applied_any_more_goes_unless_another_said_it_too() {
+    let mut owners = Owners::default();
+    let first = json!({"metadata": {"name": "a"}, "status": {"a": 1, "b": 2}});
+    owners.updated("keda", "status", &json!({}), &json!({"status": {"b": 2}}));
+    let object =
+        owners.applied("us", "status", &json!({"status": {"b": 2}}), &first, true).expect("no conflict");
+    assert_eq!(object["status"], json!({"a": 1, "b": 2}));
+    let object = owners.applied("us", "status", &object, &json!({"status": {"c": 3}}), true).unwrap();
+    assert_eq!(object["status"], json!({"b": 2, "c": 3}));
+    assert_eq!(owners.of(&["status", "b"]), ["keda Update"]);
+}
 
-    #[test]
-    fn what_is_not_applied_any_more_goes_unless_another_said_it_too() {
-        let mut owners = Owners::default();
-        let first = json!({"metadata": {"name": "a"}, "status": {"a": 1, "b": 2}});
-        owners.updated("keda", "status", &json!({}), &json!({"status": {"b": 2}}));
-        let object =
-            owners.applied("us", "status", &json!({"status": {"b": 2}}), &first, true).expect("no conflict");
-        assert_eq!(object["status"], json!({"a": 1, "b": 2}));
-        let object = owners.applied("us", "status", &object, &json!({"status": {"c": 3}}), true).unwrap();
-        assert_eq!(object["status"], json!({"b": 2, "c": 3}));
-        assert_eq!(owners.of(&["status", "b"]), ["keda Update"]);
-    }
+#[test]
+fn without_force_another_value_is_a_conflict_and_with_it_the_other_loses_the_field() {
+    let mut owners = Owners::default();
+    let object = json!({"spec": {"replicas": 1}});
+    owners.updated("kubectl", "", &json!({}), &object);
+    let said = json!({"spec": {"replicas": 2}});
+    assert_eq!(owners.applied("us", "scale", &object, &said, false), None);
+    assert_eq!(owners.applied("us", "scale", &object, &object, false), Some(object.clone()));
+    assert_eq!(owners.of(&["spec", "replicas"]), ["kubectl Update", "us Apply"]);
+    assert_eq!(owners.applied("us", "scale", &object, &said, true), Some(said));
+    assert_eq!(owners.of(&["spec", "replicas"]), ["us Apply"]);
+}
 
-    #[test]
-    fn without_force_another_value_is_a_conflict_and_with_it_the_other_loses_the_field() {
-        let mut owners = Owners::default();
-        let object = json!({"spec": {"replicas": 1}});
-        owners.updated("kubectl", "", &json!({}), &object);
-        let said = json!({"spec": {"replicas": 2}});
-        assert_eq!(owners.applied("us", "scale", &object, &said, false), None);
-        assert_eq!(owners.applied("us", "scale", &object, &object, false), Some(object.clone()));
-        assert_eq!(owners.of(&["spec", "replicas"]), ["kubectl Update", "us Apply"]);
-        assert_eq!(owners.applied("us", "scale", &object, &said, true), Some(said));
-        assert_eq!(owners.of(&["spec", "replicas"]), ["us Apply"]);
-    }
-
-    #[test]
-    fn finalizers_are_a_set() {
-        let mut owners = Owners::default();
-        let theirs = json!({"metadata": {"finalizers": ["theirs"]}});
-        owners.updated("kubectl", "", &json!({}), &theirs);
-        let ours = json!({"metadata": {"finalizers": ["ours"]}});
-        let both = owners.applied("us", "", &theirs, &ours, false).unwrap();
-        assert_eq!(both["metadata"]["finalizers"], json!(["theirs", "ours"]));
-        let left = owners.applied("us", "", &both, &json!({"metadata": {"name": "a"}}), false).unwrap();
-        assert_eq!(left["metadata"]["finalizers"], json!(["theirs"]));
-    }
+#[test]
+fn finalizers_are_a_set() {
+    let mut owners = Owners::default();
+    let theirs = json!({"metadata": {"finalizers": ["theirs"]}});
+    owners.updated("kubectl", "", &json!({}), &theirs);
+    let ours = json!({"metadata": {"finalizers": ["ours"]}});
+    let both = owners.applied("us", "", &theirs, &ours, false).unwrap();
+    assert_eq!(both["metadata"]["finalizers"], json!(["theirs", "ours"]));
+    let left = owners.applied("us", "", &both, &json!({"metadata": {"name": "a"}}), false).unwrap();
+    assert_eq!(left["metadata"]["finalizers"], json!(["theirs"]));
 }
