@@ -54,16 +54,16 @@ impl Program {
     pub(super) fn operator(program: &Path, kubeconfig: &Path, more: &[&str]) -> Outcome<Program> {
         let mut command = Command::new(program);
         command.args(["operator", "--namespace", "tidegate", "--kubeconfig"]).arg(kubeconfig).args(more);
-        Program::start(command)
+        Program::start(command, more.contains(&"--demand-addr"))
     }
 
-    /// A program that says on its first lines where it listens, the dashboard last.
-    pub(super) fn start(mut command: Command) -> Outcome<Program> {
+    /// A program that says on its first lines where it listens: its dashboard, and what else it `serves`.
+    pub(super) fn start(mut command: Command, serves: bool) -> Outcome<Program> {
         command.args(["--admin-addr", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn()?;
         let mut lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
         let mut program = Program { child, admin: String::new(), addr: String::new() };
-        while program.admin.is_empty() {
+        while program.admin.is_empty() || (serves && program.addr.is_empty()) {
             let line = lines.next().ok_or("it ended before it listened")??;
             let (what, addr) = line.split_once(' ').ok_or("a line without an address")?;
             let addr = addr.trim_start_matches("http://").trim_end_matches('/').to_owned();

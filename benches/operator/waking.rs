@@ -34,7 +34,7 @@ pub(super) fn measure(program: &Path) -> Outcome<()> {
     command.args(["gateway", "--gateway-addr", "127.0.0.1:0", "--operator", &operator.addr]);
     command.arg("--operator-ca").arg(&ca).arg("--operator-token").arg(&token);
     command.arg("--kubeconfig").arg(&config);
-    let gateway = Program::start(command)?;
+    let gateway = Program::start(command, true)?;
     gateway.until("tidegate_gateway_operators_told", 1.0, 60)?;
     operator.until("tidegate_gateways", 1.0, 60)?;
     let mut waits = Vec::new();
