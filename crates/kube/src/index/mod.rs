@@ -3,7 +3,7 @@
 //! Owned by the one task that decides. Nothing here waits, and nothing here knows of an API server: a test
 //! applies objects and looks at what is touched.
 //!
-//! - [`kept`]: objects as they are kept, as text where there are many;
+//! - `kept`: objects as they are kept, as text where there are many;
 //! - [`workload`]: what is scaled, and how many replicas it has;
 //! - [`pods`]: the pods of a workload, why they wait, how long their starts took;
 //! - [`target`]: a ScaledObject with everything it refers to, as the manifest crate reads it.
