@@ -7,8 +7,9 @@
 //! # Which way a change is said
 //! What is ours is said by server-side apply, as the field manager [`MANAGER`], with force: a target's status, its
 //! finalizer and label (finalizers are a set there, so others' stay), a pod's deletion cost, pages of memory, and the
-//! count of a Deployment or a StatefulSet through `/scale`. Conditions are one list that has to be said whole, also those of others; so a status names
-//! the version that it was made of, and after a conflict it is made anew of what is there then.
+//! count of a Deployment or a StatefulSet through `/scale`. Conditions are one list that has to be said whole, also those
+//! of others; so a status names the version that it was made of, and after a conflict it is made anew of what is there
+//! then.
 //!
 //! A JSON merge patch it is where apply cannot say it:
 //! - a count of a custom resource: API servers do not take an apply of its `/scale`. Version and uid are said all the
