@@ -164,6 +164,8 @@ async fn serve(args: &GatewayArgs) -> Result<ExitCode> {
     announce(&format!("gateway {scheme}://{}", gateway.addr()))?;
     health.set_ready(Ok(()));
     run.until(end.next()).await;
+    // The port that is routed to says it first: who heard it of the admin address finds it true everywhere.
+    gateway.wind_down();
     health.set_ready(Err("it is leaving"));
     // What it sees and says goes on meanwhile: streams are demand, and who waits here is still to be answered.
     run.until(args.leave.carry_out(&gateway, end.next())).await;

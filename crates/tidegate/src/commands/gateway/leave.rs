@@ -38,7 +38,7 @@ fn seconds() -> clap::builder::RangedU64ValueParser {
 }
 
 impl LeaveArgs {
-    /// Stops the gateway as it was asked to; `at_once` ends all waiting.
+    /// Stops the gateway, which winds down already, as it was asked to; `at_once` ends all waiting.
     pub(super) async fn carry_out(&self, gateway: &Gateway, at_once: impl Future<Output = ()>) {
         let in_a_pod = || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
         let linger = self.linger.unwrap_or_else(|| if in_a_pod() { LINGER_S } else { 0 });
@@ -47,7 +47,6 @@ impl LeaveArgs {
                 output::note(&format!(
                     "leaving: requests are taken for {linger} s more; once more stops at once"
                 ));
-                gateway.wind_down();
                 tokio::time::sleep(Duration::from_secs(linger)).await;
             }
             output::note(&format!("stopping: what runs may take {} s; once more stops at once", self.drain));
