@@ -4,6 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use http_body_util::Full;
+use tidegate_testkit::ports::free_port;
 
 use crate::fleet::{Model, manifests};
 use crate::rig::{PATIENCE, Rig, of};
@@ -58,11 +59,6 @@ impl Redis {
         let output = cli.args(command).output().expect("redis-cli runs");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// A model with one trigger of this YAML, and these lines in its ScaledObject's spec.
