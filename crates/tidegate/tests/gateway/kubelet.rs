@@ -203,7 +203,7 @@ fn events(bytes: &[u8]) -> (Vec<Value>, usize) {
 }
 
 /// An engine of a model, that listens.
-pub(crate) async fn engine(ip: IpAddr, model: &str, profile: &str) -> (Program, u16) {
+async fn engine(ip: IpAddr, model: &str, profile: &str) -> (Program, u16) {
     let port = free_port_of(&[ip]);
     let (host, number) = (ip.to_string(), port.to_string());
     let arguments = [
