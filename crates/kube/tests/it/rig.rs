@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::server::Server;
 
 /// Generous: a busy machine may take its time, and who waits for a condition loses none.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// Waits until a condition holds.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
