@@ -84,7 +84,7 @@ async fn replicas_killed_each_second_break_only_streams_that_run_and_each_says_s
     let report = serde_json::to_value(report.unwrap()).unwrap();
     let of_report = |name: &str| report[name].as_u64().unwrap();
     assert!(killed > SECONDS / 2, "{killed} kills");
-    assert!(of_report("requests") > 500, "{report}");
+    assert!(of_report("requests") > 4 * SECONDS, "{report}");
     // Whoever had no byte yet was answered by another replica; whoever had was told so in the stream.
     let told = report["errors"]["error event"].as_u64().unwrap_or(0);
     assert_eq!(told, of_report("failed"), "{report}");
