@@ -281,11 +281,9 @@ enum Mind {
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let Config { connection, sight, namespace, shard, clock, mut audience, .. } = config;
     let Some(clock) = reckon(&connection, clock, &mut *audience, &stop).await else { return Ok(()) };
-    let (news_out, news) = mpsc::channel(NEWS_MAX);
-    let (said_out, said) = mpsc::channel(ANSWERS_MAX);
+    let ((news_out, news), (recalled_out, recalled)) = (mpsc::channel(NEWS_MAX), mpsc::channel(1));
     let (outcomes_out, outcomes) = mpsc::channel(ANSWERS_MAX);
-    let (recalled_out, recalled) = mpsc::channel(1);
-    let (used_out, used) = mpsc::channel(ANSWERS_MAX);
+    let ((said_out, said), (used_out, used)) = (mpsc::channel(ANSWERS_MAX), mpsc::channel(ANSWERS_MAX));
     let (knocks_out, knocks) = mpsc::channel(news::KNOCKS_MAX);
     let (setting, set, ahead) = time::Setting::begin(&clock);
     let (hold, live) = (Hold::default(), Live::default());

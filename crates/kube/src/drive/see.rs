@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde_json::Value;
 use tidegate_core::scale::spec::Life;
 use tidegate_core::scale::{Event, Spec};
 use tidegate_core::time::Time;
@@ -185,19 +186,23 @@ impl Operator {
         if let Some(why) = entry.and_then(|entry| entry.trouble.clone()) {
             self.waits(key, format!("when this is mended: {why}"));
         }
-        match saying.filter(|_| !self.connection.read_only) {
-            // The claim follows when this is on the object.
-            Some(json) => {
-                let patch = Patch { id: object.id.clone(), subresource: None, how: How::Merge, json };
-                self.queue.push(Write::Patch(patch), self.clock.now());
-            }
-            None => self.claim(key, &object),
-        }
+        self.say_or_claim(key, &object, saying);
         if let Some(entry) = self.entries.get_mut(key) {
             entry.recheck_refused(now);
         }
         self.tell(key);
         Ok(())
+    }
+
+    /// Writes on an object that it is taken over, or else our claim, which follows when that is on it.
+    fn say_or_claim(&mut self, key: &Key, object: &Object, saying: Option<Value>) {
+        match saying.filter(|_| !self.connection.read_only) {
+            Some(json) => {
+                let patch = Patch { id: object.id.clone(), subresource: None, how: How::Merge, json };
+                self.queue.push(Write::Patch(patch), self.clock.now());
+            }
+            None => self.claim(key, object),
+        }
     }
 
     /// Says on an autoscaler what keeps its rules from being run: its status is another's to write.
