@@ -15,7 +15,7 @@ use serde_json::Value;
 use tidegate_core::time::Time;
 use tidegate_doctor::cluster::{Cluster, METRICS, Operators, Quota};
 use tidegate_manifest::lint::lint;
-use tidegate_manifest::{Finding, Source, load};
+use tidegate_manifest::{Finding, Source, live};
 
 use crate::ask::{self, renewed};
 use crate::migrate;
@@ -254,5 +254,5 @@ fn linted(listed: &Listed, known: &BTreeSet<String>) -> Vec<Finding> {
     }
     listed.budgets.iter().for_each(|one| push("policy/v1", "PodDisruptionBudget", one));
     listed.quotas.iter().for_each(|one| push("v1", "ResourceQuota", one));
-    lint(&load(&sources))
+    lint(&live(&sources))
 }

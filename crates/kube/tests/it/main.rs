@@ -20,6 +20,7 @@ mod link;
 mod memory;
 mod outage;
 mod real;
+mod recorded;
 mod rig;
 mod rights;
 mod roles;
