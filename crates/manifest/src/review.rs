@@ -279,6 +279,17 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_for_cloud_events_is_warned_that_nobody_sends_them() {
+        let source = json!({
+            "apiVersion": "eventing.keda.sh/v1alpha1", "kind": "CloudEventSource", "metadata": {"name": "audit"},
+            "spec": {"destination": {"http": {"uri": "http://audit:8080"}}},
+        });
+        let answer = ask(json!({"operation": "CREATE", "object": source}));
+        assert_eq!(answer["allowed"], true, "{answer}");
+        assert!(answer["warnings"].to_string().contains("TG014"), "{answer}");
+    }
+
+    #[test]
     fn an_edit_of_what_nobody_reads_is_never_kept_from_happening() {
         let (mut old, mut new) = (object("five"), object("five"));
         old["metadata"]["finalizers"] = json!(["finalizer.keda.sh"]);
