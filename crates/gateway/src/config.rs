@@ -69,7 +69,8 @@ impl fmt::Debug for Config {
     }
 }
 
-/// How long to wait for what. Each ends up to half a second late, two of [`crate::wheel::TICK`].
+/// How long to wait for what. Each ends up to half a second late, two of [`crate::wheel::TICK`], and later still by
+/// what the machine kept our thread waiting.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     /// For a request's head, from its first byte to its last (a slow-loris ends here).
@@ -90,6 +91,10 @@ pub struct Times {
     pub grace: Duration,
     /// Between two signs of life to a streaming client that waits.
     pub keep_alive: Duration,
+    /// For how long what a refused client still sends is thrown away (100 MB at 4 MB/s), so that it can read why.
+    pub linger: Duration,
+    /// How long such a client may be silent: then it is reading, and waits for the end.
+    pub linger_quiet: Duration,
 }
 
 impl Default for Times {
@@ -104,6 +109,8 @@ impl Default for Times {
             client_stall: Duration::from_secs(120),
             grace: Duration::from_secs(1),
             keep_alive: Duration::from_secs(10),
+            linger: Duration::from_secs(30),
+            linger_quiet: Duration::from_secs(1),
         }
     }
 }

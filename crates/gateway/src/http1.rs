@@ -27,10 +27,6 @@ use crate::worker::Worker;
 
 /// What is thrown away at the most of a body nobody wants: one of 100 MB sent without asking first.
 const LINGER_BYTES_MAX: usize = 128 << 20;
-/// For how long (100 MB at 4 MB/s), and for how long without a byte: then the client is reading, and waits for
-/// the end.
-const LINGER_TIME: Duration = Duration::from_secs(30);
-const LINGER_QUIET: Duration = Duration::from_secs(1);
 
 type Shared = Rc<RefCell<Wire>>;
 
@@ -90,8 +86,14 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, stop: &Stop) {
         match after {
             After::Keep => {}
             After::Gone => return,
-            After::Close => return close(&wire, timer).await,
-            After::Linger => return linger(&wire, timer, worker.wheel.after(LINGER_TIME)).await,
+            After::Close => {
+                timer.reset(times.linger_quiet);
+                return close(&wire, timer).await;
+            }
+            After::Linger => {
+                let until = worker.wheel.after(times.linger);
+                return linger(&wire, timer, times.linger_quiet, until).await;
+            }
         }
     }
 }
@@ -227,7 +229,6 @@ fn poll_gather(wire: &Shared, out: &mut Out, form: Form, cx: &mut Context<'_>) -
 
 /// Says goodbye, which over TLS takes a write; a client that does not take it is not waited for.
 async fn close(wire: &Shared, mut timer: Timer) {
-    timer.reset(LINGER_QUIET);
     poll_fn(|cx| match wire.borrow_mut().poll_shutdown(cx) {
         Poll::Ready(_) => Poll::Ready(()),
         Poll::Pending => timer.poll_due(cx),
@@ -237,8 +238,8 @@ async fn close(wire: &Shared, mut timer: Timer) {
 
 /// Throws away what still comes, for a little: closing at once would reset the connection, and the client, still
 /// sending, would lose the answer.
-async fn linger(wire: &Shared, mut quiet: Timer, mut until: Timer) {
-    quiet.reset(LINGER_QUIET);
+async fn linger(wire: &Shared, mut quiet: Timer, quiet_max: Duration, mut until: Timer) {
+    quiet.reset(quiet_max);
     let mut left = LINGER_BYTES_MAX;
     poll_fn(|cx| {
         let mut wire = wire.borrow_mut();
@@ -249,7 +250,7 @@ async fn linger(wire: &Shared, mut quiet: Timer, mut until: Timer) {
             match wire.poll_read(cx) {
                 Poll::Ready(Ok(n)) if n > 0 && n < left => {
                     left -= n;
-                    quiet.reset(LINGER_QUIET);
+                    quiet.reset(quiet_max);
                 }
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => {

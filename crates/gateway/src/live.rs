@@ -77,8 +77,9 @@ impl Account {
             self.stats.tokens(prompt_tokens, output_tokens);
         }
         let now = Instant::now();
-        self.ticket.finish(outcome, now);
+        // Counted first: who is told that demand has gone finds the request among those that ended.
         self.end(code, now);
+        self.ticket.finish(outcome, now);
     }
 
     /// It is over without an endpoint.

@@ -9,5 +9,6 @@ pub mod brokers;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod fuzz;
+pub mod ports;
 pub mod scenario;
 pub mod servers;

@@ -96,6 +96,11 @@ impl Client {
 
     pub(crate) async fn answer(&mut self) -> Answer {
         let head = self.head().await.expect("an answer");
+        self.answer_of(head).await
+    }
+
+    /// The rest of an answer whose head was read.
+    pub(crate) async fn answer_of(&mut self, head: Head) -> Answer {
         let (mut body, mut whole) = (String::new(), true);
         if let Some(length) = head.header("content-length") {
             let length: usize = length.parse().unwrap();

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::client::{Client, body, chat};
 use crate::engine::{Engine, JSON, Mode, chunk, ending};
-use crate::setup::{Setup, limits};
+use crate::setup::{PATIENCE, Setup, limits};
 use tidegate_core::route::{Limits, Outlook};
 use tidegate_core::time::Span;
 use tidegate_gateway::KeepAlive;
@@ -218,6 +218,6 @@ impl Setup {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), reached).await.expect("never that many");
+        tokio::time::timeout(PATIENCE, reached).await.expect("never that many");
     }
 }

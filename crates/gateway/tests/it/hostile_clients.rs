@@ -1,8 +1,10 @@
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+
 use crate::client::{Client, body, chat};
 use crate::engine::{Engine, JSON, Mode};
-use crate::setup::{Setup, limits};
+use crate::setup::{PATIENCE, Setup, limits};
 
 async fn status_of(setup: &Setup, raw: impl AsRef<[u8]>) -> (u16, String) {
     let mut client = Client::connect(setup.addr()).await;
@@ -82,10 +84,24 @@ async fn bodies_together_cannot_take_more_memory_than_they_may() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap();
+    tokio::time::timeout(PATIENCE, reached).await.unwrap();
     held[1].send("x".repeat(180_000)).await;
     let answer = held[1].answer().await;
     assert_eq!((answer.status(), answer.error_code().as_str()), (503, "bodies_full"));
+}
+
+/// A connection that has carried a request. On a machine that stands still between connecting and sending it is let
+/// go for its silence, as it should be; then another is made.
+async fn answered_once(setup: &Setup) -> Client {
+    for _ in 0..100 {
+        let mut client = Client::connect(setup.addr()).await;
+        let sent = client.stream.write_all(b"GET /health HTTP/1.1\r\nhost: g\r\n\r\n").await;
+        if let (Ok(()), Some(head)) = (sent, client.head().await) {
+            assert_eq!(client.answer_of(head).await.status(), 200);
+            return client;
+        }
+    }
+    panic!("none of a hundred connections was answered");
 }
 
 #[tokio::test]
@@ -93,13 +109,9 @@ async fn a_head_that_trickles_in_is_let_go_and_an_idle_connection_is_not() {
     let setup = Setup::with(|c| c.times.header = Duration::from_millis(300), limits());
     let mut never = Client::connect(setup.addr()).await;
     assert!(never.closed().await, "a connection that says nothing at all");
-    let mut slow = Client::connect(setup.addr()).await;
-    slow.send("GET /health HTTP/1.1\r\nhost: g\r\n\r\n").await;
-    assert_eq!(slow.answer().await.status(), 200);
+    let mut slow = answered_once(&setup).await;
     slow.send("GET /health HT").await;
-    let mut idle = Client::connect(setup.addr()).await;
-    idle.send("GET /health HTTP/1.1\r\nhost: g\r\n\r\n").await;
-    assert_eq!(idle.answer().await.status(), 200);
+    let mut idle = answered_once(&setup).await;
     assert!(slow.closed().await, "half a head");
     idle.send("GET /health HTTP/1.1\r\nhost: g\r\n\r\n").await;
     assert_eq!(idle.answer().await.status(), 200);
@@ -155,7 +167,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
     setup.ready(&engine);
     let mut client = Client::connect(setup.addr()).await;
     client.chat(false).await;
-    setup.demand(|d| d.in_flight == 1).await;
+    setup.demand_once(|d| d.in_flight == 1).await;
     setup.demand(|d| d.in_flight == 0).await;
     assert!(!client.answer().await.whole);
 }

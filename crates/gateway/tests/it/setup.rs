@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidegate_core::route::{Demand, EndpointId, Limits};
 use tidegate_core::time::Span;
-use tidegate_gateway::{Config, Gateway, TargetConfig, TargetView};
+use tidegate_gateway::{Config, Gateway, TargetConfig, TargetView, Times};
 use tokio::sync::watch;
 
 use crate::engine::Engine;
@@ -16,12 +16,33 @@ pub(crate) struct Setup {
     demand: watch::Receiver<(Demand, Vec<Demand>)>,
 }
 
+/// Longer than anything here takes; a test that waits this long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Limits that no machine is slow enough to meet: a test of one of them sets that one.
+fn patient() -> Times {
+    let long = 5 * PATIENCE;
+    Times {
+        header: long,
+        idle: long,
+        body_idle: long,
+        connect: long,
+        first_byte: long,
+        chunk_idle: long,
+        client_stall: long,
+        grace: long,
+        linger: long,
+        linger_quiet: long,
+        ..Times::default()
+    }
+}
+
 pub(crate) fn limits() -> Limits {
     Limits {
         hold_count_max: 1000,
         hold_bytes_max: 64 << 20,
-        wait_no_replica: Span::from_secs(60),
-        wait_busy: Span::from_secs(60),
+        wait_no_replica: Span::from_secs(600),
+        wait_busy: Span::from_secs(600),
         slots: 64,
         tenant_count_max: 1000,
     }
@@ -46,6 +67,7 @@ impl Setup {
         let (tell, demand) = watch::channel((Demand::default(), Vec::new()));
         let mut config = Config::new("127.0.0.1:0".parse().unwrap());
         config.workers = 2;
+        config.times = patient();
         config.on_demand = Arc::new(move |name, demand| {
             assert_eq!(name, "m");
             tell.send_modify(|(last, all)| {
@@ -79,7 +101,14 @@ impl Setup {
     pub(crate) async fn demand(&self, is: impl Fn(&Demand) -> bool) {
         let mut demand = self.demand.clone();
         let reached = demand.wait_for(|(last, _)| is(last));
-        tokio::time::timeout(Duration::from_secs(20), reached).await.expect("demand never came").unwrap();
+        tokio::time::timeout(PATIENCE, reached).await.expect("demand never came").unwrap();
+    }
+
+    /// Waits until it is told, or was, that demand is so: it may be over before anybody looks.
+    pub(crate) async fn demand_once(&self, is: impl Fn(&Demand) -> bool) {
+        let mut demand = self.demand.clone();
+        let reached = demand.wait_for(|(_, all)| all.iter().any(&is));
+        tokio::time::timeout(PATIENCE, reached).await.expect("demand never came").unwrap();
     }
 
     /// Every demand told so far.

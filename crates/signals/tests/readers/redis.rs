@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::server::free_address;
+use crate::topologies::PATIENCE;
 use crate::trigger::source;
 
 /// A Redis of its own, with everything it writes in a directory that goes with it.
@@ -72,7 +73,12 @@ impl Redis {
     async fn answer(&self, password: Option<&str>, command: &[&str]) -> redis::Value {
         let login = password.map(|password| format!(":{password}@")).unwrap_or_default();
         let client = redis::Client::open(format!("redis://{login}{}", self.address)).expect("an address");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("the server runs");
+        // By itself the client gives up after half a second, which a busy server needs now and then.
+        let patient = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        let connection = client.get_multiplexed_async_connection_with_config(&patient).await;
+        let mut connection = connection.expect("the server runs");
         let mut told = redis::cmd(command[0]);
         for argument in &command[1..] {
             told.arg(*argument);

@@ -12,7 +12,7 @@ use crate::server::free_address;
 use crate::trigger::{of_type, secrets};
 
 /// Servers agree among themselves in a second or two; a busy machine gets twenty times that.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 fn reader(type_: &str, metadata: &[(&str, &str)], auth: &'static [(&'static str, &'static str)]) -> Reader {
     match of_type(type_, metadata, auth) {

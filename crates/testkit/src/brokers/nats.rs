@@ -1,13 +1,14 @@
 //! NATS with JetStream: one server, or a cluster whose servers share their ports on addresses of loopback.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use super::process::{Process, free_port_of, http};
+use super::process::{Process, http};
+use crate::ports::free_port_of;
 
 const INSTALL: &str = "apt-get install -y nats-server";
 
@@ -39,9 +40,10 @@ impl Nats {
     /// When they cannot be started.
     pub async fn cluster(size: u8) -> Self {
         let addresses: Vec<_> = (1..=size).map(|last| Ipv4Addr::new(127, 0, 0, last)).collect();
+        let all: Vec<IpAddr> = addresses.iter().copied().map(IpAddr::from).collect();
         let mut ports = [0; 3];
         while ports[0] == ports[1] || ports[1] == ports[2] || ports[0] == ports[2] {
-            ports = [0; 3].map(|_: u16| free_port_of(&addresses));
+            ports = [0; 3].map(|_: u16| free_port_of(&all));
         }
         let nodes = addresses.iter().zip(1..).map(|(address, number)| Node {
             address: *address,

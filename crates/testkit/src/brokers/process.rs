@@ -1,7 +1,7 @@
 //! A server of others as a process of a test: started with its own directory, ended with its value.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -83,32 +83,6 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// A port of loopback that nobody listens on.
-///
-/// # Panics
-/// When there is none.
-#[must_use]
-pub fn free_port() -> u16 {
-    free_port_of([Ipv4Addr::LOCALHOST].as_slice())
-}
-
-/// A port that is free on all of these addresses.
-///
-/// # Panics
-/// When there is none.
-#[must_use]
-pub fn free_port_of(addresses: &[Ipv4Addr]) -> u16 {
-    // Each try is nearly sure to succeed: a port free on one address is seldom taken on another.
-    for _ in 0..100 {
-        let first = TcpListener::bind((addresses[0], 0)).expect("loopback has a free port");
-        let port = first.local_addr().expect("it is bound").port();
-        if addresses[1..].iter().all(|address| TcpListener::bind((*address, port)).is_ok()) {
-            return port;
-        }
-    }
-    panic!("no port is free on {addresses:?}")
 }
 
 /// Whether somebody takes connections there.

@@ -8,7 +8,8 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
-use super::process::{Process, free_port, http, listens};
+use super::process::{Process, http, listens};
+use crate::ports::free_port;
 
 /// Debian's own start script, without the wrapper that changes the user.
 const SCRIPT: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";

@@ -9,19 +9,8 @@ pub mod mariadb;
 pub mod postgresql;
 mod process;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-
 pub use crate::brokers::Certificates;
+pub use crate::ports::free_address;
 pub use external_scaler::ExternalScaler;
 pub use mariadb::MariaDb;
 pub use postgresql::PostgreSql;
-
-/// A port on loopback that nobody used just now.
-///
-/// # Panics
-/// When the system has none.
-#[must_use]
-pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the system has a free port");
-    listener.local_addr().expect("it is bound")
-}

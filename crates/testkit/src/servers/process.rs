@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Generous: a server that needs longer does not start at all.
-pub(super) const START_MAX: Duration = Duration::from_secs(60);
+pub(super) const START_MAX: Duration = Duration::from_secs(300);
 
 /// `nobody`, everywhere. Database servers refuse to run as root, and CI often is.
 const NOBODY: u32 = 65_534;

@@ -5,17 +5,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use super::kubelet::engine;
 use super::program::Program;
 use super::server::Server;
-use super::stage::SLOW;
 
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// How long the gateway of the test lingers: a few looks and a request must fit on a busy machine.
-const LINGER: &str = "10";
 
 async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let begin = Instant::now();
@@ -106,60 +103,140 @@ fn pod(server: &Server, name: &str, port: u16) {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_leaves_takes_requests_for_a_little_and_ends_what_runs() {
-    let (server, directory) = (Server::start().await, tempfile::tempdir().unwrap());
-    let profile = directory.path().join("slow.json");
-    std::fs::write(&profile, SLOW).unwrap();
-    let (_engine, port) = engine([127, 0, 0, 1].into(), "demo", &profile.display().to_string()).await;
-    let (_other, other) = engine([127, 0, 0, 1].into(), "later", &profile.display().to_string()).await;
-    target(&server, "demo");
-    pod(&server, "demo", port);
-    target(&server, "later");
-    let config = kubeconfig(&server, &directory);
-    let arguments = ["gateway", "--kubeconfig", &config, "--gateway-addr", "127.0.0.1:0"];
-    let more = ["--admin-addr", "127.0.0.1:0", "--linger", LINGER, "--drain", "300"];
-    let arguments: Vec<&str> = arguments.into_iter().chain(more).collect();
-    let (mut gateway, [at, admin]) = Program::listening(&arguments, ["gateway ", "dashboard "]);
-    until("it is ready", async || (get(&admin, "/readyz").await == Some(200)).then_some(())).await;
+/// An engine that answers at once, but for whoever asks for many tokens: their stream ends when the test lets it.
+struct Engine {
+    port: u16,
+    go_on: watch::Sender<bool>,
+    _serving: JoinSet<()>,
+}
 
-    // Twenty seconds of tokens: longer than it lingers.
-    let long = tokio::spawn({
-        let at = at.clone();
-        async move { chat(&at, "demo", 1000).await }
-    });
-    until("the stream runs", async || {
-        let request = "GET /metrics HTTP/1.1\r\nhost: HOST\r\nconnection: close\r\n\r\n";
-        let (_, text) = send(&at, request).await?;
-        let line = text.lines().find(|line| line.starts_with("tidegate_requests_in_flight{"))?;
-        line.ends_with(" 1").then_some(())
-    })
-    .await;
-    gateway.terminate();
-    until("it is not ready", async || (get(&admin, "/readyz").await == Some(503)).then_some(())).await;
-    assert_eq!(get(&at, "/readyz").await, Some(503));
-    assert_eq!(get(&admin, "/healthz").await, Some(200), "what leaves is alive");
-    let (status, text) = chat(&at, "demo", 2).await.expect("a new connection is taken");
+/// As many tokens as make a stream wait.
+const MANY: u32 = 1000;
+
+impl Engine {
+    async fn start() -> Engine {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (go_on, may) = watch::channel(false);
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let mut open = JoinSet::new();
+            while let Ok((socket, _)) = listener.accept().await {
+                let may = may.clone();
+                open.spawn(async move { Engine::serve(socket, may).await });
+            }
+        });
+        Engine { port, go_on, _serving: serving }
+    }
+
+    async fn serve(mut socket: TcpStream, mut may: watch::Receiver<bool>) -> Option<()> {
+        let mut asked = Vec::new();
+        // The last of its fields, in the order of their names.
+        while !asked.ends_with(b"\"stream\":true}") {
+            if socket.read_buf(&mut asked).await.ok()? == 0 {
+                return None;
+            }
+        }
+        let event = |text: &str, finish: Option<&str>| {
+            let choice = json!({"index": 0, "delta": {"content": text}, "finish_reason": finish});
+            format!("data: {}\n\n", json!({"choices": [choice]}))
+        };
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        socket.write_all(format!("{head}{}", event("The", None)).as_bytes()).await.ok()?;
+        if String::from_utf8_lossy(&asked).contains(&format!("\"max_tokens\":{MANY}")) {
+            may.wait_for(|may| *may).await.ok()?;
+        }
+        socket.write_all(format!("{}data: [DONE]\n\n", event(" tide", Some("stop"))).as_bytes()).await.ok()
+    }
+}
+
+/// A gateway with an engine for `demo`, and none yet for `later`.
+struct Alone {
+    gateway: Program,
+    at: String,
+    admin: String,
+    engine: Engine,
+    server: Server,
+    _directory: TempDir,
+}
+
+impl Alone {
+    async fn lingering(seconds: &str) -> Alone {
+        let (server, directory) = (Server::start().await, tempfile::tempdir().unwrap());
+        let engine = Engine::start().await;
+        target(&server, "demo");
+        pod(&server, "demo", engine.port);
+        target(&server, "later");
+        let config = kubeconfig(&server, &directory);
+        let arguments = ["gateway", "--kubeconfig", &config, "--gateway-addr", "127.0.0.1:0"];
+        let more = ["--admin-addr", "127.0.0.1:0", "--linger", seconds, "--drain", "300"];
+        let arguments: Vec<&str> = arguments.into_iter().chain(more).collect();
+        let (gateway, [at, admin]) = Program::listening(&arguments, ["gateway ", "dashboard "]);
+        until("it is ready", async || (get(&admin, "/readyz").await == Some(200)).then_some(())).await;
+        Alone { gateway, at, admin, engine, server, _directory: directory }
+    }
+
+    /// Sends a chat, and waits until the gateway counts it for its model as `counted`.
+    async fn under_way(&self, model: &'static str, max_tokens: u32, counted: &str) -> Answering {
+        let at = self.at.clone();
+        let answering = tokio::spawn(async move { chat(&at, model, max_tokens).await });
+        until(&format!("{model} is {counted}"), async || {
+            let request = "GET /metrics HTTP/1.1\r\nhost: HOST\r\nconnection: close\r\n\r\n";
+            let (_, text) = send(&self.at, request).await?;
+            let of = |line: &&str| line.starts_with(&format!("tidegate_requests_{counted}{{"));
+            text.lines().filter(of).find(|line| line.contains(model) && line.ends_with(" 1")).map(|_| ())
+        })
+        .await;
+        answering
+    }
+
+    /// Waits until nobody listens at its port any more.
+    async fn is_closed(&self) {
+        let addr = self.at.trim_start_matches("http://");
+        until("it takes no connection", async || TcpStream::connect(addr).await.is_err().then_some(())).await;
+    }
+}
+
+type Answering = tokio::task::JoinHandle<Option<(u16, String)>>;
+
+/// Waits for an answer, which has to be whole.
+async fn whole(what: &str, answering: Answering) -> String {
+    let (status, text) = tokio::time::timeout(PATIENCE, answering).await.unwrap().unwrap().expect(what);
+    assert!(status == 200 && text.contains("data: [DONE]") && !text.contains("\"error\""), "{what}: {text}");
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_leaves_takes_requests_for_a_little() {
+    // For longer than the test waits for anything.
+    let alone = Alone::lingering("600").await;
+    alone.gateway.terminate();
+    until("it is not ready", async || (get(&alone.admin, "/readyz").await == Some(503)).then_some(())).await;
+    assert_eq!(get(&alone.at, "/readyz").await, Some(503));
+    assert_eq!(get(&alone.admin, "/healthz").await, Some(200), "what leaves is alive");
+    let (status, text) = chat(&alone.at, "demo", 2).await.expect("a new connection is taken");
     assert!(status == 200 && text.contains("data: [DONE]"), "{text}");
     assert!(text.to_ascii_lowercase().contains("connection: close"), "{text}");
-    let held = tokio::spawn({
-        let at = at.clone();
-        async move { chat(&at, "later", 2).await }
-    });
-
-    let addr = at.trim_start_matches("http://").to_owned();
-    until("it takes no connection", async || TcpStream::connect(&addr).await.is_err().then_some(())).await;
-    assert!(!long.is_finished() && !held.is_finished(), "{}", gateway.talk());
+    let held = alone.under_way("later", 2, "waiting").await;
     // A pod that comes only now is seen all the same.
-    pod(&server, "later", other);
-    for (what, answer) in [("the one that waited", held), ("the long stream", long)] {
-        let (status, text) = tokio::time::timeout(PATIENCE, answer).await.unwrap().unwrap().expect(what);
-        assert!(
-            status == 200 && text.contains("data: [DONE]") && !text.contains("\"error\""),
-            "{what}: {text}"
-        );
-    }
-    assert_eq!(gateway.ended().await, Some(0), "at once, and long before the drain is over");
+    pod(&alone.server, "later", alone.engine.port);
+    whole("the one that waited", held).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_has_lingered_ends_what_runs_and_then_itself() {
+    let mut alone = Alone::lingering("1").await;
+    let long = alone.under_way("demo", MANY, "in_flight").await;
+    let held = alone.under_way("later", 2, "waiting").await;
+    alone.gateway.terminate();
+    alone.is_closed().await;
+    assert!(!long.is_finished() && !held.is_finished(), "{}", alone.gateway.talk());
+    pod(&alone.server, "later", alone.engine.port);
+    whole("the one that waited", held).await;
+    assert!(!long.is_finished(), "{}", alone.gateway.talk());
+    alone.engine.go_on.send_replace(true);
+    whole("the long stream", long).await;
+    assert_eq!(alone.gateway.ended().await, Some(0), "at once, and long before the drain is over");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 //! the address by which this machine would reach another.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_testkit::cluster::Cluster;
+use tidegate_testkit::ports::free_port_of;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::task::JoinHandle;
@@ -36,7 +37,7 @@ const fn loopback(number: u8) -> IpAddr {
 
 /// A port that is free at the first of those addresses; another takes it at the others only by chance.
 pub(crate) fn metrics_port() -> u16 {
-    TcpListener::bind((loopback(1), 0)).unwrap().local_addr().unwrap().port()
+    free_port_of(&[loopback(1)])
 }
 
 /// Watches pods and does as a node would.
@@ -202,8 +203,8 @@ fn events(bytes: &[u8]) -> (Vec<Value>, usize) {
 }
 
 /// An engine of a model, that listens.
-pub(crate) async fn engine(ip: IpAddr, model: &str, profile: &str) -> (Program, u16) {
-    let port = TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap().port();
+async fn engine(ip: IpAddr, model: &str, profile: &str) -> (Program, u16) {
+    let port = free_port_of(&[ip]);
     let (host, number) = (ip.to_string(), port.to_string());
     let arguments = [
         "engine",

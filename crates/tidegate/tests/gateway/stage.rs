@@ -67,7 +67,7 @@ spec:
 "#;
 
 /// A token every fiftieth of a second, however many streams there are.
-pub(crate) const SLOW: &str = r#"{
+const SLOW: &str = r#"{
     "name": "slow", "decode_base_ms": 20, "decode_per_seq_ms": 0, "decode_per_context_token_us": 0,
     "prefill_base_ms": 1, "prefill_per_token_us": 0, "prefill_quadratic_ns": 0,
     "kv_tokens": 1000000, "block_tokens": 16, "max_num_seqs": 1024, "max_batched_tokens": 8192,

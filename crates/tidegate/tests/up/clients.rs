@@ -10,7 +10,7 @@ use crate::rig::{Rig, of};
 
 const PYTHON: &str = r#"
 import sys, openai
-client = openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key="unused", timeout=60, max_retries=0)
+client = openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key="unused", timeout=600, max_retries=0)
 assert [model.id for model in client.models.list()] == ["tide"]
 messages = [{"role": "user", "content": "Tell me of the tides."}]
 stream = client.chat.completions.create(
@@ -33,7 +33,7 @@ print("python is content")
 const JAVASCRIPT: &str = r#"
 import assert from "node:assert";
 import OpenAI from "openai";
-const client = new OpenAI({ baseURL: process.argv[2] + "/v1", apiKey: "unused", maxRetries: 0, timeout: 60000 });
+const client = new OpenAI({ baseURL: process.argv[2] + "/v1", apiKey: "unused", maxRetries: 0, timeout: 600000 });
 const messages = [{ role: "user", content: "Tell me of the tides." }];
 const stream = await client.chat.completions.create({
   model: "tide", messages, max_tokens: 12, stream: true, stream_options: { include_usage: true }, ignore_eos: true });

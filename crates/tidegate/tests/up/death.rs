@@ -52,7 +52,7 @@ fn engines(rig: &Rig) -> Vec<u32> {
 /// Kills the process of a random replica each second for `seconds` while load runs.
 #[tokio::test]
 async fn replicas_killed_each_second_break_only_streams_that_run_and_each_says_so() {
-    const SECONDS: u64 = 120;
+    const SECONDS: u64 = 60;
     let engine = "--profile h100-llama-3.1-8b --speed 4 --start-s 1 --max-num-seqs 32".to_owned();
     let model = Model { min: 4, max: 6, per_replica: 24, engine, ..Model::new("chaos") };
     let rig = Rig::up(&manifests(&[model]), &[]);
@@ -84,7 +84,7 @@ async fn replicas_killed_each_second_break_only_streams_that_run_and_each_says_s
     let report = serde_json::to_value(report.unwrap()).unwrap();
     let of_report = |name: &str| report[name].as_u64().unwrap();
     assert!(killed > SECONDS / 2, "{killed} kills");
-    assert!(of_report("requests") > 500, "{report}");
+    assert!(of_report("requests") > 4 * SECONDS, "{report}");
     // Whoever had no byte yet was answered by another replica; whoever had was told so in the stream.
     let told = report["errors"]["error event"].as_u64().unwrap_or(0);
     assert_eq!(told, of_report("failed"), "{report}");

@@ -19,8 +19,10 @@ async fn the_demo_runs_three_models_under_load_without_a_failure() {
     .await;
     rig.until("each replica of the large one holds two GPUs", |fleet| {
         let replicas = of(fleet, "demo/grand")["replicas"].as_array().unwrap();
+        // One more may wait for GPUs that the others have; it holds none.
+        let mut placed = replicas.iter().filter(|replica| replica["state"] != "pending").peekable();
         let two = |replica: &Value| replica["gpus"].as_array().is_some_and(|gpus| gpus.len() == 2);
-        !replicas.is_empty() && replicas.iter().all(two)
+        placed.peek().is_some() && placed.all(two)
     })
     .await;
     let page = rig.get(&format!("{}/", rig.admin)).await;

@@ -48,7 +48,7 @@ spec:
       annotations:
         tidegate.dev/local-command: tidegate engine --port $PORT --model {name} {engine}
     spec:
-      terminationGracePeriodSeconds: 90
+      terminationGracePeriodSeconds: 600
       containers:
         - name: server
           image: vllm/vllm-openai:v0.32.0

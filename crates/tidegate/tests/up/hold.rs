@@ -11,8 +11,8 @@ use crate::rig::{Rig, chat, of};
 
 #[tokio::test]
 async fn a_request_at_zero_is_held_wakes_a_replica_and_is_answered_and_then_it_goes_back_to_zero() {
-    // Long enough for a second request to come before it, on a machine that stands still for a moment.
-    let rig = Rig::up(&manifests(&[Model { cooldown_s: 5, ..Model::new("tide") }]), &[]);
+    let model = Model::new("tide");
+    let rig = Rig::up(&manifests(std::slice::from_ref(&model)), &[]);
     rig.until("at zero", |fleet| of(fleet, "default/tide")["wanted"] == 0).await;
     let answer = rig.chat("tide", 8, false).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
@@ -20,6 +20,8 @@ async fn a_request_at_zero_is_held_wakes_a_replica_and_is_answered_and_then_it_g
     assert_eq!(answer.json()["usage"]["completion_tokens"], 8);
     let warm = rig.chat("tide", 8, false).await;
     assert_eq!((warm.status, warm.header("x-tidegate-cold-start")), (200, "false"));
+    // Only now: a cooldown of seconds could be over before the second request comes from a machine that stands still.
+    rig.edit(&manifests(&[Model { cooldown_s: 1, ..model }]));
     rig.until_ready("default/tide", 0).await;
     let fleet = rig.fleet().await;
     let rules: Vec<&str> = of(&fleet, "default/tide")["decisions"]

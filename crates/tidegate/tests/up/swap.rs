@@ -13,25 +13,30 @@ async fn an_idle_model_yields_its_gpu_to_one_with_requests_and_says_to_whom() {
     assert_eq!(rig.chat("first", 4, false).await.status, 200);
     let answer = rig.chat("second", 4, false).await;
     assert_eq!((answer.status, answer.header("x-tidegate-cold-start")), (200, "true"), "{}", answer.body);
-    let fleet = rig.fleet().await;
+    // The page is a moment behind the answer.
+    let fleet =
+        rig.until("the other has the GPU", |fleet| fleet["gpus"][0]["target"] == "default/second").await;
     let last = &of(&fleet, "default/first")["decisions"][0];
     assert_eq!((&last["rule"], &last["to"]), (&"yield".into(), &0.into()), "{fleet:#}");
     assert!(last["text"].as_str().unwrap().contains("default/second has requests waiting"), "{last}");
-    assert_eq!(fleet["gpus"][0]["target"], "default/second");
 }
 
 #[tokio::test]
 async fn a_model_that_is_not_preemptible_keeps_its_gpu_and_the_other_says_what_it_waits_for() {
     let keeps = "    tidegate.dev/preemptible: \"false\"";
-    let models = [Model { annotations: keeps, cooldown_s: 6, ..model("first") }, model("second")];
-    let rig = Rig::up(&manifests(&models), &["--gpus", "1"]);
+    let models = |cooldown_s| [Model { annotations: keeps, cooldown_s, ..model("first") }, model("second")];
+    let rig = Rig::up(&manifests(&models(300)), &["--gpus", "1"]);
     assert_eq!(rig.chat("first", 4, false).await.status, 200);
     let waits = rig.chat("second", 4, false);
-    let told = rig.until("told why", |fleet| {
-        let trouble = of(fleet, "default/second")["trouble"].as_str().unwrap_or_default();
-        trouble.contains("default/first is not preemptible")
-    });
+    let told = async {
+        rig.until("told why", |fleet| {
+            let trouble = of(fleet, "default/second")["trouble"].as_str().unwrap_or_default();
+            trouble.contains("default/first is not preemptible")
+        })
+        .await;
+        rig.edit(&manifests(&models(1)));
+    };
     // It is answered in the end: the first model's own cooldown gives the GPU back.
-    let (answer, _) = tokio::join!(waits, told);
+    let (answer, ()) = tokio::join!(waits, told);
     assert_eq!(answer.status, 200, "{}", answer.body);
 }

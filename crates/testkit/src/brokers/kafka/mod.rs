@@ -12,7 +12,8 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
-use super::process::{Process, free_port, listens};
+use super::process::{Process, listens};
+use crate::ports::free_port;
 
 const INSTALL: &str = "apt-get install -y openjdk-17-jdk-headless maven, then cargo xtask setup";
 
