@@ -26,6 +26,7 @@
 //! `tests/controlplane/cmd/controlplane/pods.yaml`: `test.tidegate.dev/pull: 2s`, `test.tidegate.dev/load: 5s`.
 
 mod error;
+mod history;
 mod supervisor;
 mod tools;
 
@@ -242,6 +243,18 @@ impl Cluster {
     /// As [`Cluster::stop_apiserver`].
     pub async fn resume_etcd(&self) -> Result<(), Error> {
         self.tell("etcd resume").await
+    }
+
+    /// etcd forgets every version but the present one: who asks an API server for what came after an older one is told
+    /// 410, once the server has forgotten it too, as with its restart. Gives the present version.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotOurs`]; [`Error::Refused`] where etcd cannot be found, which is looked for as Linux has it, or says no.
+    pub async fn forget_history(&self) -> Result<u64, Error> {
+        let pids = self.pids().await?;
+        let etcd = pids.get("etcd").copied();
+        history::compact(etcd).await
     }
 
     /// One command to the cluster: a component (`etcd`, `apiserver`, `manager`, `scheduler`, `kwok`) and

@@ -110,6 +110,8 @@ pub struct Gate {
     /// Who the Events are from: `tidegate-operator`, and this instance of it.
     instance: String,
     resources: Mutex<BTreeMap<Gvk, ApiResource>>,
+    /// The version that each page of memory had when we wrote it last.
+    pages: Mutex<BTreeMap<Id, Value>>,
 }
 
 impl fmt::Debug for Gate {
@@ -122,7 +124,7 @@ impl Gate {
     /// A gate. `clock` is the one the lease is counted by.
     #[must_use]
     pub fn new(client: Client, permit: Permit, clock: Clock, instance: String) -> Self {
-        Gate { client, permit, clock, instance, resources: Mutex::default() }
+        Gate { client, permit, clock, instance, resources: Mutex::default(), pages: Mutex::default() }
     }
 
     /// Whether writing is allowed now.
@@ -149,7 +151,8 @@ impl Gate {
                 Write::Scale(scale) => self.scale(scale).await,
                 Write::Create(job) => self.create(job).await,
                 Write::Delete { id, uid, foreground } => self.delete(id, uid, *foreground).await,
-                Write::Patch(patch) | Write::State(patch) => self.patch(patch).await,
+                Write::Patch(patch) => self.patch(patch).await,
+                Write::State(patch) => self.remember(patch).await,
                 Write::Note(note) => self.note(note).await,
             }
         };
@@ -243,6 +246,40 @@ impl Gate {
             self.merge(&path, &rest).await.map_err(failed)?;
         }
         Ok(Sent::Done)
+    }
+
+    /// Writes a page of memory over the version that we wrote last. One that a leader had sent before it was parted, and
+    /// that comes when its successor has written, so takes nothing's place. There are at most as many pages as the
+    /// memory has.
+    async fn remember(&self, patch: &Patch) -> Result<Sent, Error> {
+        let path = self.path(&patch.id).await?;
+        let whole = applied::whole(patch);
+        let known = self.known_pages().get(&patch.id).cloned();
+        let mut sent = match &known {
+            Some(version) => {
+                let mut over = whole.clone();
+                over["metadata"]["resourceVersion"] = version.clone();
+                self.apply(&path, &over).await
+            }
+            None => self.apply(&path, &whole).await,
+        };
+        // It was written by somebody else or deleted, or our last write got through and its answer was lost. As long as
+        // we lead, what we say counts.
+        if known.is_some() && matches!(&sent, Err(kube::Error::Api(status)) if status.code < 500) {
+            if !self.open() {
+                return Err(Error::NoLease);
+            }
+            sent = self.apply(&path, &whole).await;
+        }
+        let now = sent.map_err(|error| why(&error, &patch.id))?;
+        if let Some(version) = now.pointer("/metadata/resourceVersion") {
+            self.known_pages().insert(patch.id.clone(), version.clone());
+        }
+        Ok(Sent::Done)
+    }
+
+    fn known_pages(&self) -> std::sync::MutexGuard<'_, BTreeMap<Id, Value>> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn note(&self, note: &Note) -> Result<Sent, Error> {

@@ -2,9 +2,15 @@
 
 use serde_json::{Value, json};
 use tidegate_core::scale::decision::Rule;
+use tidegate_core::time::{Span, Time};
+use tidegate_kube::client::{Connection, Options};
+use tidegate_kube::persist::{Page, patch};
+use tidegate_kube::write::{Error, Gate, Hold, Permit, Write};
+use tidegate_signals::Clock;
 
+use super::link::Link;
 use super::rig::{
-    Operator, Prometheus, condition, decisions, deployment, pod, scaled_object, triggered, until,
+    Operator, Prometheus, condition, decisions, deployment, kubeconfig, pod, scaled_object, triggered, until,
 };
 use super::server::Server;
 use super::sight::{cpu_trigger, measured};
@@ -92,4 +98,46 @@ async fn of_many_pods_nothing_is_remembered_that_is_seen_again_at_once() {
     operator.stop().await;
     let text = page(&server).expect("it is remembered").to_string();
     assert!(text.len() < 3_000 && !text.contains("llama-059"), "{} bytes: {text}", text.len());
+}
+
+/// A way to write for who holds the lease for a minute, at an address of the API server's.
+async fn gate(addr: std::net::SocketAddr, who: &str) -> (Gate, Hold, Connection) {
+    let file = kubeconfig(addr, who);
+    let options = Options { kubeconfig: Some(file.clone()), ..Options::default() };
+    let connection = Connection::new(&options).await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let hold = Hold::default();
+    hold.set(Clock::unix().now() + Span::from_secs(60));
+    let permit = Permit::Lease(hold.clone());
+    (Gate::new(connection.client.clone(), permit, Clock::unix(), who.to_owned()), hold, connection)
+}
+
+fn said(text: &str) -> Write {
+    Write::State(patch("tidegate", "operator", &Page { number: 0, text: text.to_owned() }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_comes_late_does_not_take_the_place_of_the_next_leaders() {
+    let server = Server::start().await;
+    let link = Link::to(server.addr).await;
+    let (parted, lease, connection) = gate(link.addr, "parted").await;
+    let (other, ..) = gate(server.addr, "other").await;
+    parted.send(&said("first")).await.unwrap();
+    link.hold(true);
+    let (came, sent) = (server.asked("PATCH"), connection.requests.writes());
+    let late = tokio::spawn(async move { parted.send(&said("late")).await });
+    until("it is on its way", || connection.requests.writes() > sent).await;
+    lease.set(Time::from_micros(i64::MIN));
+    other.send(&said("next")).await.unwrap();
+    link.hold(false);
+    assert_eq!(late.await.unwrap(), Err(Error::NoLease));
+    assert!(server.asked("PATCH") >= came + 2, "both came");
+    let text = || server.all("configmaps")[0]["data"]["state.json"].clone();
+    assert_eq!(text(), "next");
+    // Who leads says what counts, also over what somebody else wrote.
+    server.edit("configmaps", "tidegate", "tidegate-operator-00", |map| {
+        map["data"]["state.json"] = json!("edited")
+    });
+    other.send(&said("last")).await.unwrap();
+    assert_eq!(text(), "last");
 }

@@ -114,7 +114,8 @@ impl Real {
                 if is(&object) {
                     return object;
                 }
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                // A look is a process of 150 ms of CPU: not more of it than of what is waited for.
+                tokio::time::sleep(Duration::from_millis(150)).await;
             }
         };
         super::rig::within(what, asking).await

@@ -127,7 +127,7 @@ impl Audience for Told {
 }
 
 /// A kubeconfig that names an API server, and who asks it; whoever reads it removes it.
-fn kubeconfig(addr: SocketAddr, who: &str) -> std::path::PathBuf {
+pub(crate) fn kubeconfig(addr: SocketAddr, who: &str) -> std::path::PathBuf {
     let file = std::env::temp_dir().join(format!("tidegate-kube-{}", fastrand::u64(..)));
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "test",

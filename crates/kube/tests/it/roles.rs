@@ -132,7 +132,7 @@ async fn everything(real: &Real, prometheus: &Prometheus) {
 }
 
 /// Somebody who edits workloads all the time, so that versions are old when counts are written.
-async fn editor(real: &Real, plurals: &'static [(&'static str, &'static str)]) -> Arc<AtomicBool> {
+pub(crate) async fn editor(real: &Real, plurals: &'static [(&'static str, &'static str)]) -> Arc<AtomicBool> {
     let options = Options { kubeconfig: Some(real.cluster.kubeconfig().to_owned()), ..Options::default() };
     let client = Connection::new(&options).await.unwrap().client;
     let (stop, namespace) = (Arc::new(AtomicBool::new(false)), real.namespace);

@@ -52,7 +52,7 @@ fn engines(rig: &Rig) -> Vec<u32> {
 /// Kills the process of a random replica each second for `seconds` while load runs.
 #[tokio::test]
 async fn replicas_killed_each_second_break_only_streams_that_run_and_each_says_so() {
-    const SECONDS: u64 = 60;
+    const SECONDS: u64 = 120;
     let engine = "--profile h100-llama-3.1-8b --speed 4 --start-s 1 --max-num-seqs 32".to_owned();
     let model = Model { min: 4, max: 6, per_replica: 24, engine, ..Model::new("chaos") };
     let rig = Rig::up(&manifests(&[model]), &[]);
