@@ -183,3 +183,17 @@ fn each_change_of_an_object_is_another_version() {
     assert!(touched.is_empty(), "the same is nothing to read");
     assert!(index.version(&id) > before);
 }
+
+#[test]
+fn a_field_of_a_newer_version_keeps_no_target_from_being_decided() {
+    let mut index = populated();
+    let metadata = json!({"addressFromEnv": "REDIS", "listName": "jobs", "listLength": "5"});
+    let mut object = scaled_object(metadata);
+    object.json["spec"]["warmPool"] = json!({"size": 3});
+    object.json["spec"]["triggers"][0]["sampling"] = json!("fast");
+    index.apply(Change::Applied(Box::new(object.clone())));
+    assert!(target::read(&mut index, &key(), "tidegate").unwrap().is_ok());
+    object.json["spec"]["maxReplicaCount"] = json!("many");
+    index.apply(Change::Applied(Box::new(object)));
+    assert!(target::read(&mut index, &key(), "tidegate").unwrap().is_err(), "not vacuous");
+}
