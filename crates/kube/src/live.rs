@@ -171,6 +171,19 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_jumps_makes_nobody_s_word_older() {
+        let (live, pod) = (Live::default(), Pod::parse("prod/a").unwrap());
+        live.gateway(&"one".into(), &pod, 2.0, at(0));
+        live.engine(&pod, 4.0, at(1));
+        assert_eq!(live.requests(&pod, at(62)), None, "so it is without the jump");
+        live.shift(Span::from_secs(60));
+        assert_eq!(live.requests(&pod, at(62)), Some(4.0));
+        live.engine(&pod, 1.0, at(58));
+        assert_eq!(live.requests(&pod, at(64)), Some(2.0), "the gateway's, of four seconds ago");
+        assert_eq!(live.requests(&pod, at(65)), None);
+    }
+
+    #[test]
     fn a_drain_of_one_workload_leaves_the_others_alone() {
         let live = Live::default();
         let (a, b) = (Pod::parse("prod/a").unwrap(), Pod::parse("prod/b").unwrap());

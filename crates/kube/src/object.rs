@@ -26,6 +26,8 @@ pub enum Kind {
     EndpointSlice,
     /// One Secret that somebody refers to.
     Secret,
+    /// An Event that says why pods of a StatefulSet are not made.
+    Event,
     /// The Lease of another operator.
     Lease,
     /// One ConfigMap that somebody refers to.
@@ -88,6 +90,7 @@ impl Kind {
             Kind::Pod => ("v1", "Pod"),
             Kind::EndpointSlice => ("discovery.k8s.io/v1", "EndpointSlice"),
             Kind::Lease => ("coordination.k8s.io/v1", "Lease"),
+            Kind::Event => ("v1", "Event"),
             Kind::Secret => ("v1", "Secret"),
             Kind::ConfigMap => ("v1", "ConfigMap"),
             Kind::Token => ("authentication.k8s.io/v1", "TokenRequest"),

@@ -31,6 +31,11 @@ pub enum Other {
         /// The ScaledObject that owns it, if one does: then a KEDA made it.
         owner: Option<String>,
     },
+    /// An HPA that the object is told to take over by its name.
+    Handed {
+        /// The HPA.
+        hpa: Id,
+    },
     /// A KEDA without an HPA that still writes to the object.
     Keda {
         /// By what it is known: the field manager of a write, or its lease.
@@ -56,6 +61,11 @@ impl fmt::Display for Other {
                 "the HorizontalPodAutoscaler {name} scales this workload; remove one of the two, or keep that one and \
                  have its rules run here with `tidegate adopt hpa/{name}`"
             ),
+            Other::Handed { hpa } => write!(
+                f,
+                "the HorizontalPodAutoscaler {} scales this workload until it is handed over, as the object asks",
+                hpa.name
+            ),
             Other::Keda { sign } => {
                 write!(f, "a KEDA is at work on this object ({sign}); stop it, or see `tidegate adopt`")
             }
@@ -75,7 +85,7 @@ pub fn other(index: &Index, key: &Key, object: &Object, now: Time, lease: Option
     }
     // Where KEDA scales a workload its autoscaler says it more exactly.
     let workload = scaled(object);
-    let autoscaler = workload.as_ref().and_then(|workload| autoscaler(index, key, workload));
+    let autoscaler = workload.as_ref().and_then(|workload| autoscaler(index, key, object, workload));
     let lives = lease.filter(|_| kedas(object)).map(|lease| Other::Keda { sign: format!("lease {lease}") });
     autoscaler.or(lives).or_else(|| elder(index, key, object, &workload?))
 }
@@ -95,14 +105,21 @@ pub fn kedas(object: &Object) -> bool {
 /// What KEDA calls itself to the API server.
 const KEDAS: [&str; 2] = ["keda", "keda-operator"];
 
-fn autoscaler(index: &Index, key: &Key, workload: &Id) -> Option<Other> {
+fn autoscaler(index: &Index, key: &Key, object: &Object, workload: &Id) -> Option<Other> {
     let all = index.autoscalers_of(workload);
     let mut all = all.filter(|hpa| same(scaled(hpa), workload) && hpa.id != key.id());
     // One whose rules are run here is a target of ours, and stands in line with the others by its age.
     let others = |hpa: &std::sync::Arc<Object>| {
-        hpa.annotation(HPA_DISOWNED) != Some("false") && !(index.ours(hpa) && adopt::stopped(hpa))
+        let ours = (index.ours(hpa) && adopt::stopped(hpa))
+            || (adopt::handed_to(hpa).as_deref() == Some(&*key.name)
+                && adopt::hands_over(object, hpa)
+                && hpa.annotation(adopt::CLAIM) == Some(index.claim()));
+        hpa.annotation(HPA_DISOWNED) != Some("false") && !ours
     };
     let found = all.find(others)?;
+    if adopt::hands_over(object, &found) {
+        return Some(Other::Handed { hpa: found.id.clone() });
+    }
     let owners = found.json.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     let text = |owner: &Value, at: &str| owner.get(at).and_then(Value::as_str).map(str::to_owned);
     let owner =
@@ -118,12 +135,26 @@ fn same(target: Option<Id>, workload: &Id) -> bool {
     key(&target) == key(workload)
 }
 
+/// By this it is known which of two objects is the elder.
+fn age(object: &Object, key: &Key) -> (String, Key) {
+    (object.text("/metadata/creationTimestamp").unwrap_or_default().to_owned(), key.clone())
+}
+
+/// The elder objects of other shards for the workload of `object`, the eldest first. Whether their shards are at work is
+/// not known here.
+#[must_use]
+pub fn elder_rivals(index: &Index, key: &Key, object: &Object) -> Vec<std::sync::Arc<Object>> {
+    let Some(workload) = scaled(object).filter(|_| key.asks != Asks::ScaledJob) else { return Vec::new() };
+    let mine = age(object, key);
+    let all = index.rivals_of(&workload).filter(|other| same(scaled(other), &workload) && adopt::ours(other));
+    let aged = all.filter_map(|other| Some((age(&other, &Key::of(&other.id)?), other)));
+    let mut elder: Vec<_> = aged.filter(|(theirs, _)| *theirs < mine).collect();
+    elder.sort_by(|(one, _), (other, _)| one.cmp(other));
+    elder.into_iter().map(|(_, other)| other).collect()
+}
+
 /// Of several objects of ours for one workload the oldest has it, and of one age the first by name.
 fn elder(index: &Index, key: &Key, object: &Object, workload: &Id) -> Option<Other> {
-    let age = |object: &Object, key: &Key| {
-        let created = object.text("/metadata/creationTimestamp").unwrap_or_default().to_owned();
-        (created, key.clone())
-    };
     let mine = age(object, key);
     let users = index.users(workload).into_iter().filter(|user| user != key && user.asks != Asks::ScaledJob);
     let others = users.filter_map(|user| {

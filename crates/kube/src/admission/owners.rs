@@ -15,8 +15,6 @@ use crate::object::{Id, Kind, Object};
 /// owners alone, whoever was first.
 const LISTS: Duration = Duration::from_secs(2);
 
-/// By this a user says that KEDA may take an autoscaler over by its name.
-const TRANSFER: &str = "scaledobject.keda.sh/transfer-hpa-ownership";
 /// By this an autoscaler says that it does not count.
 const DISOWNED: &str = "validations.keda.sh/hpa-ownership";
 
@@ -54,12 +52,10 @@ fn among(object: &Object, objects: &[Object], autoscalers: &[Object]) -> Option<
             format!("the ScaledObject {twin} scales the {kind} {name} already; keep one of the two");
         return Some(Refusal { reason: "other-scaled-object", message });
     }
-    let transferred = |hpa: &Object| {
-        let named = object.text("/spec/advanced/horizontalPodAutoscalerConfig/name");
-        object.annotation(TRANSFER) == Some("true") && named == Some(&*hpa.id.name)
-    };
     let counts = |hpa: &&Object| {
-        !adopt::made_by_keda(hpa) && hpa.annotation(DISOWNED) != Some("false") && !transferred(hpa)
+        !adopt::made_by_keda(hpa)
+            && hpa.annotation(DISOWNED) != Some("false")
+            && !adopt::hands_over(object, hpa)
     };
     let hpa = autoscalers.iter().filter(same).find(counts)?;
     let message = format!(
@@ -109,7 +105,8 @@ mod tests {
         let of_keda = json!({"ownerReferences": [{"kind": "ScaledObject", "name": "a"}]});
         assert_eq!(among(&mine, &[], &[hpa(&of_keda)]), None);
         assert_eq!(among(&mine, &[], &[hpa(&json!({"annotations": {DISOWNED: "false"}}))]), None);
-        let mut takes = object(Kind::ScaledObject, "a", &json!({"annotations": {TRANSFER: "true"}}));
+        let annotations = json!({"scaledobject.keda.sh/transfer-hpa-ownership": "true"});
+        let mut takes = object(Kind::ScaledObject, "a", &json!({"annotations": annotations}));
         takes.json["spec"]["advanced"] = json!({"horizontalPodAutoscalerConfig": {"name": "web"}});
         assert_eq!(among(&takes, &[], &[hpa(&json!({}))]), None);
     }

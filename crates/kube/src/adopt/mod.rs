@@ -12,12 +12,14 @@
 //!   where that controller rests, is an outage. What `Disabled` leaves it is the bounds: below `minReplicas` and
 //!   above `maxReplicas` it still corrects, as we do, also while no operator runs.
 
+mod handover;
 mod plan;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::object::{Kind, Object};
+pub use handover::{hand_over, handed_to, hands_over};
 pub use plan::{Plan, Step, plan};
 
 /// What is wished: `true`, `confirmed`, `false`.
@@ -80,6 +82,12 @@ pub struct Record {
     /// A plain autoscaler's `behavior`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behavior: Option<Value>,
+    /// The ScaledObject that an autoscaler was handed over to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_to: Option<String>,
+    /// The bounds of an autoscaler that was handed over, `minReplicas` and `maxReplicas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<(Value, Value)>,
 }
 
 /// Whether an object was taken over.
@@ -215,11 +223,24 @@ pub fn give(object: &Object) -> Value {
         patch["metadata"]["annotations"][PAUSED] = json!(record.paused);
     }
     if object.id.kind == Kind::HorizontalPodAutoscaler && stopped(object) {
-        // A behavior that was there has all its fields, since the API server fills them in: merged over ours it
-        // is what it was.
-        patch["spec"] = json!({"behavior": record.behavior});
+        patch["spec"] = json!({"behavior": record.behavior.map(over_ours)});
+        if let Some((min, max)) = record.bounds {
+            (patch["spec"]["minReplicas"], patch["spec"]["maxReplicas"]) = (min, max);
+        }
     }
     patch
+}
+
+/// A `behavior` that takes the place of ours when it is merged over it: what it has not is said to be nothing. One of
+/// an API server has all its fields.
+fn over_ours(mut behavior: Value) -> Value {
+    for direction in ["scaleUp", "scaleDown"] {
+        let rules = &mut behavior[direction];
+        if rules.is_object() && rules.get("selectPolicy").is_none() {
+            rules["selectPolicy"] = Value::Null;
+        }
+    }
+    behavior
 }
 
 fn version(object: &Object) -> Value {

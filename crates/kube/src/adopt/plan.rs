@@ -29,6 +29,11 @@ pub enum Step {
         /// Whether our decision need not agree.
         at_once: bool,
     },
+    /// Stop the autoscaler that the object is told to take over by its name.
+    HandOver {
+        /// The autoscaler.
+        hpa: Id,
+    },
     /// Remove the autoscaler that KEDA made: it was said already that the object is taken over.
     Remove {
         /// The autoscaler.
@@ -43,7 +48,7 @@ impl Step {
     #[must_use]
     pub fn patch(&self, object: &Object) -> Option<Value> {
         match self {
-            Step::Remove { .. } => None,
+            Step::Remove { .. } | Step::HandOver { .. } => None,
             Step::Take { .. } if object.id.kind == Kind::HorizontalPodAutoscaler => {
                 Some(take_autoscaler(object))
             }
@@ -63,6 +68,9 @@ pub fn plan(object: &Object, other: Option<Other>) -> Plan {
             None if stopped(object) && matches!(Stands::of(object), Stands::Adopted(_)) => Plan::Write,
             None => Plan::Watch(Step::Take { hpa: None, at_once: wish == Wish::Now }),
         };
+    }
+    if let Some(Other::Handed { hpa }) = other {
+        return Plan::Watch(Step::HandOver { hpa });
     }
     if wish == Wish::Unsaid {
         return other.as_ref().map_or(Plan::Write, leave);

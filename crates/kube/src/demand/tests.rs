@@ -245,3 +245,20 @@ proptest! {
         prop_assert_eq!(demand(&book, 0), value(f64::from(last.values().sum::<u32>())));
     }
 }
+
+#[test]
+fn a_clock_that_jumps_silences_no_gateway_and_forgets_none_that_is_expected() {
+    let mut book = Book::default();
+    book.take(report("a", true, Some(told(1, 2))), at(1000));
+    assert_eq!(book.gateways(at(1061)), (1, 1), "so it is without the jump");
+    book.shift(Span::from_secs(60));
+    assert_eq!(book.gateways(at(1061)), (1, 0));
+    assert_eq!(demand(&book, 1061), value(3.0));
+    assert_eq!(book.gateways(at(1066)), (1, 1), "five seconds are five seconds");
+    let mut book = Book::default();
+    book.expect(roll(&["a"]), at(1000));
+    book.shift(FORGOTTEN_AFTER);
+    let later = at(1000) + FORGOTTEN_AFTER + Span::from_secs(1);
+    assert!(book.sweep(later, |_| false).is_empty(), "it has been expected for a second");
+    assert_eq!(book.gateways(later), (1, 1));
+}

@@ -80,14 +80,14 @@ impl Operator {
         Ok(())
     }
 
-    fn ask(&mut self, key: &Key) -> Result<(), Error> {
+    pub(super) fn ask(&mut self, key: &Key) -> Result<(), Error> {
         let now = self.clock.now();
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+        entry.asked_at = now;
         if key.asks == Asks::ScaledJob {
             // A job that has just started has not taken its work yet: a ScaledJob is decided once a poll.
             let pause = entry.spec.as_ref().map(|spec| spec.polling_interval).unwrap_or_default();
-            entry.due = now + pause;
-            (entry.asked_at, entry.owed) = (now, false);
+            (entry.due, entry.owed) = (now + pause, false);
         }
         self.tell_work(key)?;
         self.tell_per_pod(key)?;
@@ -319,9 +319,8 @@ impl Operator {
                 self.job_stays(&id, &error.to_string());
             }
             (Write::Delete { id, .. }, Err(error)) => self.not_removed(&id, &error.to_string()),
-            (Write::State(_), Err(error)) => {
-                self.remark(Weight::Warning, &format!("what is remembered cannot be written: {error}"));
-            }
+            (Write::State(patch), outcome) => self.remembered(&patch, outcome),
+            (Write::Patch(patch), Err(error)) if self.not_handed(&patch.id, &error) => {}
             (Write::Patch(patch), Err(error)) => {
                 // With the next tick it is made of what is there then.
                 let which = if patch.subresource == Some("status") { STATUS } else { OBJECT };

@@ -1,6 +1,7 @@
 //! Targets that are taken over, and those that are let go.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tidegate_core::scale::Reading;
 use tidegate_core::time::{Span, Time};
@@ -8,10 +9,10 @@ use tidegate_core::time::{Span, Time};
 use super::entry::OBJECT;
 use super::{Entry, Operator, Weight};
 use crate::adopt::{self, Step};
-use crate::index::target::{self, Key};
-use crate::object::Object;
+use crate::index::target::{self, Asks, Key};
+use crate::object::{Id, Kind, Object};
 use crate::status::notes::{self, Said, sentence};
-use crate::write::{How, Patch, Write};
+use crate::write::{self, How, Patch, Write};
 
 /// Between two Events that say what an object's adoption waits for: a load that moves would give one a second.
 const WAITS_PAUSE: Span = Span::from_secs(10);
@@ -46,7 +47,7 @@ impl Adoption {
     const fn at_once(&self) -> bool {
         match self.step {
             Step::Take { at_once, .. } => at_once,
-            Step::Remove { .. } => true,
+            Step::Remove { .. } | Step::HandOver { .. } => true,
         }
     }
 }
@@ -89,6 +90,18 @@ impl Operator {
                 let message = "Tidegate decides and scales from here on".to_owned();
                 self.note(key, Said { warning: false, reason: "Adopted", message });
             }
+            Step::HandOver { hpa } => {
+                let Some(object) = self.index.object(&hpa) else { return };
+                let json = adopt::hand_over(&object, &key.name, self.index.claim());
+                let message = format!("The HorizontalPodAutoscaler {} is stopped for this object", hpa.name);
+                self.queue
+                    .push(Write::Patch(Patch { id: hpa, subresource: None, how: How::Merge, json }), now);
+                if !first {
+                    return;
+                }
+                self.remark(Weight::Info, &format!("{key}: {message}"));
+                self.note(key, Said { warning: false, reason: "AutoscalerHandedOver", message });
+            }
             Step::Remove { hpa, uid } => {
                 let message = format!("KEDA's HorizontalPodAutoscaler {} is removed", hpa.name);
                 self.queue.push(Write::Delete { id: hpa, uid: uid.into(), foreground: false }, now);
@@ -116,7 +129,7 @@ impl Operator {
     }
 
     /// An autoscaler that was to be removed is still there.
-    pub(super) fn not_removed(&mut self, hpa: &crate::object::Id, why: &str) {
+    pub(super) fn not_removed(&mut self, hpa: &Id, why: &str) {
         let now = self.clock.now();
         let removes =
             |adoption: &Adoption| matches!(&adoption.step, Step::Remove { hpa: other, .. } if other == hpa);
@@ -131,8 +144,55 @@ impl Operator {
         self.waits(&key, message);
     }
 
+    /// An autoscaler that was to be handed over was not: it is asked for again with another decision. Whether it was
+    /// one.
+    pub(super) fn not_handed(&mut self, hpa: &Id, error: &write::Error) -> bool {
+        let now = self.clock.now();
+        let hands = |adoption: &Adoption| matches!(&adoption.step, Step::HandOver { hpa: one } if one == hpa);
+        let mut entries = self.entries.values_mut();
+        let Some(entry) = entries.find(|entry| entry.adoption.as_ref().is_some_and(hands)) else {
+            return false;
+        };
+        if let Some(adoption) = &mut entry.adoption {
+            adoption.failed();
+        }
+        if *error != write::Error::Conflict {
+            entry.refused[OBJECT].again(&error.to_string(), now);
+            let (key, why) = (entry.key.clone(), format!("{} cannot be stopped: {error}", hpa.name));
+            self.waits(&key, why);
+        }
+        true
+    }
+
+    /// Looks with the next tick whether the autoscalers that were handed over to a target are still to be stopped.
+    pub(super) fn look_at_handed(&mut self, key: &Key) {
+        let workload = self.entries.get(key).and_then(|entry| entry.workload.as_ref());
+        let Some(workload) = workload.filter(|_| key.asks == Asks::ScaledObject) else { return };
+        let handed = |hpa: &Arc<Object>| adopt::handed_to(hpa).as_deref() == Some(&*key.name);
+        let all = self.index.autoscalers_of(workload).filter(handed);
+        self.again.extend(all.filter_map(|hpa| Key::of(&hpa.id)));
+    }
+
+    /// Whether an autoscaler is stopped for a ScaledObject that takes it over still, or is another operator's to start.
+    fn stays_handed(&self, hpa: &Object) -> bool {
+        let Some(to) = adopt::handed_to(hpa) else { return false };
+        if hpa.annotation(adopt::CLAIM) != Some(self.index.claim()) {
+            return true;
+        }
+        let id = Id::new(Kind::ScaledObject, &hpa.id.namespace, &to);
+        self.index.object(&id).is_some_and(|object| {
+            self.index.ours(&object)
+                && !object.deleting()
+                && adopt::hands_over(&object, hpa)
+                && target::scaled(&object).map(|id| id.name) == target::scaled(hpa).map(|id| id.name)
+        })
+    }
+
     /// An object is not ours, or not any more: what of ours is on it is taken away.
     pub(super) fn let_go(&mut self, key: &Key, object: &Object) {
+        if self.stays_handed(object) {
+            return;
+        }
         self.index.uses(key, BTreeSet::new());
         self.end(key);
         let now = self.clock.now();

@@ -20,6 +20,7 @@ impl Operator {
     /// remembered of it.
     pub(super) fn end(&mut self, key: &Key) {
         self.keep_pods(key);
+        self.look_at_handed(key);
         let Some(entry) = self.entries.remove(key) else { return };
         if let Some(workload) = &entry.workload {
             let _ = self.queue.forget_scale(workload);
@@ -72,7 +73,7 @@ impl Operator {
     /// An object is being deleted: its replicas go back to what they were, if it asks so, and it is let go.
     pub(super) fn leave(&mut self, key: &Key, object: &Object) {
         if let Some(entry) = self.entries.get_mut(key) {
-            entry.sources = None;
+            (entry.sources, entry.ear) = (None, None);
         }
         self.keep_pods(key);
         self.queue.forget_jobs(key);

@@ -17,6 +17,7 @@ use tidegate_signals::{Source, Sources};
 use super::access::Access;
 use super::jobs::Batch;
 use super::leaving::{Leave, Taken};
+use super::news::Ear;
 use super::refusal::Refusal;
 use super::room;
 use super::say::Ready;
@@ -83,14 +84,19 @@ pub struct Entry {
     /// The pods it was last told of, where it looks at each.
     pub(super) pods: Vec<Pod>,
     pub(super) sources: Option<Arc<Sources>>,
+    /// Tells of what its sources push, where one does.
+    pub(super) ear: Option<Ear>,
+    /// Whether it is to be asked for its news as soon as that may be.
+    pub(super) knocked: bool,
     /// Which of its signals can be trusted.
     pub trust: Trust,
     /// Which object and decision its status was last made of, in short.
     pub(super) told: u64,
     /// Whether its sources are being asked.
     pub(super) asked: bool,
-    /// When they were asked, for a ScaledJob, and whether it was decided without an answer that is still to come.
+    /// When they were asked.
     pub(super) asked_at: Time,
+    /// Whether a ScaledJob was decided without an answer that is still to come.
     pub(super) owed: bool,
     /// Whether everything that it refers to was looked for.
     pub(super) complete: bool,
@@ -216,6 +222,8 @@ impl Entry {
             work: Work::default(),
             remembered: None,
             sources: None,
+            ear: None,
+            knocked: false,
             told: 0,
             asked: false,
             asked_at: Time::ORIGIN,
@@ -269,6 +277,10 @@ impl Entry {
         let times = self.leave.iter_mut().flat_map(|leave| [&mut leave.since, &mut leave.until]);
         let times = times.chain(self.taken.iter_mut().map(|taken| &mut taken.until));
         let times = times.chain(self.echo.iter_mut().map(|(_, until)| until)).chain(self.born.values_mut());
+        let times = times.chain(self.short_since.iter_mut()).chain(self.incomplete_since.iter_mut());
+        // What was never asked, or is not known yet, stays so.
+        let since = [&mut self.since, &mut self.asked_at].into_iter().filter(|time| **time != Time::ORIGIN);
+        let times = times.chain(since);
         times.for_each(|time| *time = *time + moved);
     }
 
@@ -308,5 +320,34 @@ impl Entry {
     /// Whether it can be decided.
     pub(super) fn able(&self) -> bool {
         self.complete && self.sources.is_some() && self.trouble.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::target::Asks;
+
+    #[test]
+    fn a_clock_that_jumps_ends_no_drain_no_doubt_and_no_wait() {
+        let key = Key { asks: Asks::ScaledObject, namespace: "prod".into(), name: "llama".into() };
+        let (mut entry, now) = (Entry::new(key), Time::from_secs(1000));
+        let soon = now + Span::from_secs(5);
+        let pods = BTreeSet::from(["llama-0".into()]);
+        entry.leave = Some(Leave { pods: pods.clone(), since: now, until: soon });
+        entry.taken = Some(Taken { pods: pods.clone(), others: pods, until: soon });
+        entry.echo = Some((2, soon));
+        entry.born.insert("batch-1".to_owned(), soon);
+        (entry.asked_at, entry.short_since, entry.room) = (now, Some(now), Some(None));
+        let later = now + Span::from_secs(61);
+        assert!(entry.quiet_is_over(later) && entry.is_silent(later), "so it is without the jump");
+        entry.shift(Span::from_secs(60));
+        assert!(!entry.quiet_is_over(later));
+        let leave = entry.leave.clone().unwrap();
+        assert_eq!((leave.since, leave.until), (now + Span::from_secs(60), soon + Span::from_secs(60)));
+        assert!(entry.is_silent(later), "a second has passed, and no more");
+        assert!(!entry.is_silent(later - Span::from_micros(1)));
+        assert_eq!(entry.since, Time::ORIGIN);
+        assert!(entry.quiet_is_over(soon + Span::from_secs(60)));
     }
 }

@@ -51,9 +51,9 @@ pub struct Leave {
 /// Pods that were to go, since the count was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Taken {
-    pods: BTreeSet<Arc<str>>,
+    pub(super) pods: BTreeSet<Arc<str>>,
     /// Those that were to stay.
-    others: BTreeSet<Arc<str>>,
+    pub(super) others: BTreeSet<Arc<str>>,
     pub(super) until: Time,
 }
 

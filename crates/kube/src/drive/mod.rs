@@ -18,6 +18,7 @@ mod jobs;
 mod keda;
 mod leases;
 mod leaving;
+mod news;
 mod own;
 mod refusal;
 mod registered;
@@ -220,6 +221,8 @@ pub(crate) struct Operator {
     said: mpsc::Sender<Said>,
     outcomes: mpsc::Sender<Outcome>,
     recalled: mpsc::Sender<Result<Recalled, String>>,
+    /// Targets whose sources have news.
+    knocks: mpsc::Sender<Key>,
     /// The cluster, as sources see it.
     cluster: Cluster,
     queries: Queries,
@@ -235,11 +238,15 @@ pub(crate) struct Operator {
     /// How often we have begun to lead: what was decided in an earlier term is nobody's wish any more.
     term: u64,
     memory: persist::Book,
+    /// What of it was refused.
+    unwritten: refusal::Refusal,
     blind: BTreeMap<Scope, String>,
     /// KEDAs that are at work beside us.
     kedas: keda::Kedas,
-    /// Other operators of our own kind, in our namespace.
+    /// Other operators of our own kind: those of our namespace, and of others by what they have claimed.
     shards: leases::Leases,
+    /// The leases of those in other namespaces that have claimed an object we look at.
+    afar: BTreeSet<Scope>,
     /// Single objects that were asked for last.
     singles: BTreeSet<Scope>,
     /// Those of them that there is no room to watch.
@@ -279,12 +286,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let (outcomes_out, outcomes) = mpsc::channel(ANSWERS_MAX);
     let (recalled_out, recalled) = mpsc::channel(1);
     let (used_out, used) = mpsc::channel(ANSWERS_MAX);
+    let (knocks_out, knocks) = mpsc::channel(news::KNOCKS_MAX);
     let (setting, set, ahead) = time::Setting::begin(&clock);
     let (hold, live) = (Hold::default(), Live::default());
     let (standing_out, standing) = watch::channel(Standing::Standby);
     let permit = if connection.read_only { Permit::Never } else { Permit::Lease(hold.clone()) };
     let gate = Arc::new(Gate::new(connection.client.clone(), permit, clock.clone(), config.me.clone()));
-    let watches = Watches::start(connection.client.clone(), sight.clone(), &namespace, news_out);
+    let watches = Watches::start(&connection, sight.clone(), &namespace, news_out);
     let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
     let election = (!connection.read_only).then(|| {
         let selector = sight.selector.clone().unwrap_or_default();
@@ -306,6 +314,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         said: said_out,
         outcomes: outcomes_out,
         recalled: recalled_out,
+        knocks: knocks_out,
         cluster: Cluster { endpoints: Services::new(connection.client.clone()).endpoints() },
         queries: config.queries,
         kept: config.kept,
@@ -317,9 +326,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         mind: Mind::Rests,
         term: 0,
         memory: persist::Book::default(),
+        unwritten: refusal::Refusal::default(),
         blind: BTreeMap::new(),
         kedas: keda::Kedas::default(),
         shards: leases::Leases::default(),
+        afar: BTreeSet::new(),
         singles: BTreeSet::new(),
         refused: BTreeSet::new(),
         again: BTreeSet::new(),
@@ -340,7 +351,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         watches,
         standing,
     };
-    let outcome = operator.run(Inboxes { news, said, outcomes, recalled, used, ahead }, &stop).await;
+    let outcome = operator.run(Inboxes { news, said, outcomes, recalled, used, ahead, knocks }, &stop).await;
     // The lease last: nobody writes beside what is still under way.
     ended.cancel();
     if let Some(election) = election {
@@ -406,6 +417,7 @@ struct Inboxes {
     recalled: mpsc::Receiver<Result<Recalled, String>>,
     used: mpsc::Receiver<own::Used>,
     ahead: mpsc::Receiver<Span>,
+    knocks: mpsc::Receiver<Key>,
 }
 
 impl Operator {
@@ -448,6 +460,8 @@ impl Operator {
                         self.see(news.drain(..))?;
                     }
                 }
+                // Last of all: there may be ten a second of each target, and with the next tick all are asked anyway.
+                Some(key) = inboxes.knocks.recv() => self.knocked(&key)?,
                 // Nothing else is there.
                 () = std::future::ready(()), if heard >= REPORTS_AT_ONCE => {}
             }

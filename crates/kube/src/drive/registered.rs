@@ -43,10 +43,11 @@ fn short(id: &Id) -> u64 {
 }
 
 impl Registered {
-    /// Takes a change, before the index does.
-    pub(super) fn see(&mut self, change: &Change) {
+    /// Takes a change, before the index does. What is another shard's is not counted.
+    pub(super) fn see(&mut self, change: &Change, index: &Index) {
         match change {
-            Change::Applied(object) => self.put(object),
+            Change::Applied(object) if index.shares(object) => self.put(object),
+            Change::Applied(object) => self.remove(&object.id),
             Change::Gone(id) => self.remove(id),
             Change::Listing(_) | Change::Listed(_) => {}
         }
@@ -65,7 +66,8 @@ impl Registered {
         ];
         let mut there = BTreeSet::new();
         self.resources.clear();
-        for id in kinds.iter().flat_map(|kind| index.ids_of(kind)) {
+        let ours = |id: &&Id| self.known.contains_key(&short(id));
+        for id in kinds.iter().flat_map(|kind| index.ids_of(kind)).filter(ours) {
             let Some(type_) = type_(&id.kind) else { continue };
             there.insert(short(id));
             *self.resources.entry((type_, Arc::clone(&id.namespace))).or_default() += 1;
@@ -144,14 +146,14 @@ mod tests {
     fn objects_and_triggers_are_counted_as_they_come_change_and_go() {
         let mut all = Registered::default();
         let put = |all: &mut Registered, kind, name, types: &[&str]| {
-            all.see(&Change::Applied(Box::new(object(kind, name, types))));
+            all.see(&Change::Applied(Box::new(object(kind, name, types))), &Index::default());
         };
         put(&mut all, Kind::ScaledObject, "a", &["cron", "redis"]);
         put(&mut all, Kind::ScaledObject, "b", &["cron"]);
         put(&mut all, Kind::TriggerAuthentication, "c", &[]);
         assert_eq!((all.triggers["cron"], all.triggers["redis"]), (2, 1));
         put(&mut all, Kind::ScaledObject, "a", &["cron"]);
-        all.see(&Change::Gone(object(Kind::ScaledObject, "b", &[]).id));
+        all.see(&Change::Gone(object(Kind::ScaledObject, "b", &[]).id), &Index::default());
         assert_eq!((all.triggers["cron"], all.triggers["redis"]), (1, 0));
         assert_eq!((there(&all, "scaled_object"), there(&all, "trigger_authentication")), (1, 1));
     }
@@ -161,7 +163,7 @@ mod tests {
         let (mut all, mut index) = (Registered::default(), Index::default());
         for name in ["a", "b"] {
             let change = Change::Applied(Box::new(object(Kind::ScaledObject, name, &["cron"])));
-            all.see(&change);
+            all.see(&change, &index);
             drop(index.apply(change));
         }
         drop(index.apply(Change::Gone(object(Kind::ScaledObject, "b", &[]).id)));
@@ -174,7 +176,7 @@ mod tests {
         let mut all = Registered::default();
         let names: Vec<String> = (0..300).map(|number| format!("t{number}")).collect();
         let types: Vec<&str> = names.iter().map(String::as_str).collect();
-        all.see(&Change::Applied(Box::new(object(Kind::ScaledJob, "a", &types))));
+        all.see(&Change::Applied(Box::new(object(Kind::ScaledJob, "a", &types))), &Index::default());
         assert_eq!((all.triggers.len(), all.triggers["other"]), (TYPES_MAX + 1, 300 - TYPES_MAX as u64));
     }
 }

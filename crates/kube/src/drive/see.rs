@@ -11,6 +11,7 @@ use tidegate_signals::{Shared, Sources};
 use super::access::Access;
 use super::adopt::Adoption;
 use super::entry::{Entry, STARTS_MAX, Started};
+use super::news::Ear;
 use super::shards::AGAIN;
 use super::sight::unseen;
 use super::{Error, Mind, Operator, Weight, room};
@@ -42,7 +43,7 @@ impl Operator {
                     self.kedas.hear(&change, now);
                     self.hear_of_shards(&change, now);
                     self.say_authentication(&change);
-                    self.registered.see(&change);
+                    self.registered.see(&change, &self.index);
                     let listed = match &change {
                         Change::Listed(scope) => Some(scope.kind.clone()),
                         _ => None,
@@ -54,8 +55,13 @@ impl Operator {
                 }
                 News::Blind(scope, why) => {
                     if self.blind.get(&scope) != Some(&why) {
-                        let text = format!("cannot see {}: {why}", scope.kind.gvk().kind);
-                        self.remark(Weight::Warning, &text);
+                        // One reason for a kind is said once, however many of its objects are watched singly.
+                        let said =
+                            |(known, text): (&Scope, &String)| known.kind == scope.kind && *text == why;
+                        if !self.blind.iter().any(said) {
+                            let text = format!("cannot see {}: {why}", scope.kind.gvk().kind);
+                            self.remark(Weight::Warning, &text);
+                        }
                         touched.read.extend(self.index.users_of(&scope));
                         self.blind.insert(scope, why);
                     }
@@ -114,7 +120,8 @@ impl Operator {
         let id = key.id();
         let object = self.index.object(&id);
         if let Some(object) = object.as_ref().filter(|object| !self.index.ours(object)) {
-            if self.index.shares(object) {
+            // One that was handed over has perhaps not our labels, but our claim.
+            if self.index.shares(object) || adopt::handed_to(object).is_some() {
                 self.let_go(key, object);
             } else {
                 self.index.uses(key, BTreeSet::new());
@@ -134,8 +141,11 @@ impl Operator {
             return Ok(());
         };
         let now = self.clock.now();
+        self.look_at_handed(key);
         let other = owner::other(&self.index, key, &object, now, self.kedas.at_work());
+        self.look_for_claimer(&object);
         let elsewhere = self.of_another_shard(&object, now);
+        let rival = other.is_none().then(|| self.elder_elsewhere(key, &object, now)).flatten();
         let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry::new(key.clone()));
         if entry.since == Time::ORIGIN {
             entry.since = now;
@@ -143,7 +153,9 @@ impl Operator {
         entry.life = life(&object);
         let (before, troubled) = (entry.adoption.take(), entry.trouble.take());
         let keda = matches!(other, Some(owner::Other::Keda { .. }));
-        entry.recheck = keda.then(|| self.clock.now() + owner::ALIVE);
+        // A lease that ends brings nothing of the objects it stood for.
+        entry.recheck = rival.is_some().then(|| now + AGAIN).or_else(|| keda.then(|| now + owner::ALIVE));
+        let other = other.or(rival);
         let mut saying = None;
         match adopt::plan(&object, other) {
             Plan::Write => {}
@@ -209,6 +221,7 @@ impl Operator {
             cluster: Some(&self.cluster),
         };
         let sources = Sources::new(&target, &manifests, shared).keeping(&self.kept, &entry.name);
+        entry.ear = Ear::of(key, &sources, &self.knocks);
         entry.sources = Some(Arc::new(sources));
         let page = workload.as_ref().and_then(|id| self.index.workload(id)?.page());
         let access =
@@ -220,7 +233,11 @@ impl Operator {
         if key.asks == Asks::Autoscaler {
             entry.aggregated = Questions::of(&object.json, &target.spec);
         }
-        entry.asked = false;
+        let (asked, owed) = (std::mem::take(&mut entry.asked), std::mem::take(&mut entry.owed));
+        if asked || owed {
+            // What it was asked as another object is not decided on, and a ScaledJob's poll must not be lost with it.
+            entry.due = Time::ORIGIN;
+        }
         entry.workload = workload;
         let missing = entry.workload.as_ref().filter(|id| self.index.workload(id).is_none());
         if let Some(text) = missing.and_then(|id| unseen(id, &self.index, &self.blind)) {
@@ -279,8 +296,7 @@ impl Operator {
         let now = self.clock.now();
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         let Some(id) = entry.workload.clone() else { return Ok(()) };
-        let Some(workload) = self.index.workload(&id) else { return Ok(()) };
-        let refused = workload.refused.clone();
+        let refused = self.index.refused(&id, now);
         let Some(fleet) = self.index.fleet(&id) else { return Ok(()) };
         if let Some((to, until)) = entry.echo {
             if fleet.spec != to && now < until {

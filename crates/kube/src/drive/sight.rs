@@ -7,7 +7,7 @@ use tidegate_core::time::Span;
 use super::Operator;
 use crate::index::target::Key;
 use crate::index::{self, Index};
-use crate::object::{Id, Scope};
+use crate::object::{Id, Kind, Scope};
 use crate::watch::{FORBIDDEN, SINGLE_MAX};
 
 /// How long a target waits for what it refers to before it says so: a list takes a second, and one that has to be
@@ -28,7 +28,8 @@ impl Operator {
         };
         let since = *entry.incomplete_since.get_or_insert(now);
         let refused = self.refused.contains(scope);
-        if refused || now.since(since) >= PATIENCE {
+        let never = scope.kind == Kind::Token && self.connection.read_only;
+        if refused || never || now.since(since) >= PATIENCE {
             let why = match self.blind.get(scope) {
                 _ if refused => format!(
                     "{SINGLE_MAX} objects are watched by their names already; let authentications share Secrets, or \
@@ -39,9 +40,11 @@ impl Operator {
             };
             let (namespace, name) = (scope.namespace.as_deref(), scope.name.as_deref());
             let name = format!("{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default());
-            entry
-                .trouble
-                .get_or_insert_with(|| format!("cannot read {} {name}: {why}", scope.kind.gvk().kind));
+            let what = match scope.kind {
+                Kind::Token => "a token of the ServiceAccount".to_owned(),
+                _ => scope.kind.gvk().kind.to_string(),
+            };
+            entry.trouble.get_or_insert_with(|| format!("cannot read {what} {name}: {why}"));
         } else {
             let again = since + PATIENCE;
             entry.recheck = Some(entry.recheck.map_or(again, |at| at.min(again)));
@@ -50,7 +53,8 @@ impl Operator {
 
     /// Watches single objects that some target refers to, and no others.
     pub(super) fn want(&mut self) {
-        let singles: BTreeSet<Scope> = self.index.wanted().filter_map(index::single).collect();
+        let mut singles: BTreeSet<Scope> = self.index.wanted().filter_map(index::single).collect();
+        singles.extend(self.afar.iter().cloned());
         if singles == self.singles {
             return;
         }

@@ -16,7 +16,7 @@ use crate::lease::elector::Standing;
 use crate::object::Gvk;
 use crate::persist;
 use crate::status::{Facts, Told, activity, status};
-use crate::write::{How, Patch, Write};
+use crate::write::{self, How, Patch, Sent, Write};
 
 impl Operator {
     /// Writes a target's status, if it is not what stands or was asked for last.
@@ -97,6 +97,9 @@ impl Operator {
             return;
         }
         let now = self.clock.now();
+        if !last && self.unwritten.rests(now) {
+            return;
+        }
         let (place, book) = ((&*self.namespace, &*self.shard), &self.gateways.book);
         if let Some(patch) = self.memory.gateways(place, (book.version(), || book.roll()), now, last) {
             self.queue.push(Write::State(patch), now);
@@ -129,6 +132,20 @@ impl Operator {
                  begin anew; give this operator fewer namespaces"
             );
             self.remark(super::Weight::Warning, &text);
+        }
+    }
+
+    /// What became of a page of what is remembered. That it is refused is said once for each reason.
+    pub(super) fn remembered(&mut self, page: &Patch, outcome: Result<Sent, write::Error>) {
+        self.memory.landed(&page.id.name, outcome.is_ok());
+        match outcome {
+            Ok(_) => self.unwritten.over(),
+            Err(error) => {
+                if self.unwritten.again(&error.to_string(), self.clock.now()) {
+                    let text = format!("what is remembered cannot be written: {error}");
+                    self.remark(super::Weight::Warning, &text);
+                }
+            }
         }
     }
 

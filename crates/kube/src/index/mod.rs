@@ -3,11 +3,13 @@
 //! Owned by the one task that decides. Nothing here waits, and nothing here knows of an API server: a test
 //! applies objects and looks at what is touched.
 //!
+//! - `failures`: why pods of a StatefulSet are not made;
 //! - `kept`: objects as they are kept, as text where there are many;
 //! - [`workload`]: what is scaled, and how many replicas it has;
 //! - [`pods`]: the pods of a workload, why they wait, how long their starts took;
 //! - [`target`]: a ScaledObject with everything it refers to, as the manifest crate reads it.
 
+mod failures;
 mod kept;
 mod labels;
 pub mod pending;
@@ -20,11 +22,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidegate_core::scale::Fleet;
+use tidegate_core::time::Time;
 
 use crate::object::{Change, Id, Kind, Object, Scope};
+use failures::Failures;
 use kept::Kept;
 pub use kept::Text;
 use labels::Looking;
+use pending::Cause;
 use pods::{Facts, Pods};
 use selector::Selector;
 use target::Key;
@@ -60,7 +65,8 @@ impl Touched {
 /// Everything that is known.
 #[derive(Debug, Default)]
 pub struct Index {
-    /// Which autoscalers are ours, where not all are. They are watched whole, since others scale workloads, too.
+    /// Which autoscalers and ScaledObjects are ours, where not all are. They are watched whole, since others scale
+    /// workloads, too.
     share: Option<Selector>,
     /// How we say that an object is ours.
     claim: String,
@@ -71,10 +77,11 @@ pub struct Index {
     /// Changes of objects that were kept whole so far.
     versions: u64,
     workloads: BTreeMap<Id, Workload>,
+    failures: Failures,
     pods: Pods,
     /// Workloads by the pods they look for.
     looking: Looking,
-    /// HorizontalPodAutoscalers by the name of what they scale.
+    /// HorizontalPodAutoscalers, and ScaledObjects of other shards, by the name of what they scale.
     scalers: BTreeMap<(Arc<str>, Arc<str>), BTreeSet<Id>>,
     /// Which targets look at an object, there or not.
     users: BTreeMap<Id, BTreeSet<Key>>,
@@ -107,10 +114,11 @@ impl Index {
         &self.claim
     }
 
-    /// Whether an object is within our share. The API server has chosen all but autoscalers for us.
+    /// Whether an object is within our share. Of ScaledJobs the API server has chosen ours.
     #[must_use]
     pub fn shares(&self, object: &Object) -> bool {
-        let share = self.share.as_ref().filter(|_| object.id.kind == Kind::HorizontalPodAutoscaler);
+        let whole = matches!(object.id.kind, Kind::HorizontalPodAutoscaler | Kind::ScaledObject);
+        let share = self.share.as_ref().filter(|_| whole);
         share.is_none_or(|share| share.chooses(&object.labels()))
     }
 
@@ -232,6 +240,18 @@ impl Index {
         Some(Fleet { spec, status, ready, starting: status - ready })
     }
 
+    /// Why pods of a workload are not made, where some are missing: as its status says, or, of a StatefulSet, its
+    /// controller's Events.
+    #[must_use]
+    pub fn refused(&self, id: &Id, now: Time) -> Option<Cause> {
+        let workload = self.workloads.get(id)?;
+        if workload.refused.is_some() || workload.fleet.status >= workload.fleet.spec {
+            return workload.refused.clone();
+        }
+        let made = self.pods_of(id).filter_map(|(_, facts)| facts.start.created).max();
+        self.failures.of(id, &workload.uid, made, now).cloned()
+    }
+
     fn selector(&self, workload: &Id) -> Option<&Selector> {
         self.workloads.get(workload).and_then(|workload| workload.selector.as_ref())
     }
@@ -289,20 +309,32 @@ impl Index {
 
     /// The HorizontalPodAutoscalers that name a workload; of its kind or of another.
     pub fn autoscalers_of(&self, workload: &Id) -> impl Iterator<Item = Arc<Object>> {
-        let named = self.scalers.get(&(Arc::clone(&workload.namespace), Arc::clone(&workload.name)));
-        named.into_iter().flatten().filter_map(|id| self.object(id))
+        self.scalers_of(workload, Kind::HorizontalPodAutoscaler)
     }
 
-    /// Keeps in mind what an HorizontalPodAutoscaler scaled, and scales.
+    /// The ScaledObjects of other shards that name a workload; of its kind or of another.
+    pub fn rivals_of(&self, workload: &Id) -> impl Iterator<Item = Arc<Object>> {
+        self.scalers_of(workload, Kind::ScaledObject)
+    }
+
+    fn scalers_of(&self, workload: &Id, kind: Kind) -> impl Iterator<Item = Arc<Object>> {
+        let named = self.scalers.get(&(Arc::clone(&workload.namespace), Arc::clone(&workload.name)));
+        named.into_iter().flatten().filter(move |id| id.kind == kind).filter_map(|id| self.object(id))
+    }
+
+    /// Keeps in mind what an HorizontalPodAutoscaler, or a ScaledObject of another shard, scaled, and scales.
     fn names(&mut self, id: &Id, old: Option<&Object>, new: Option<&Object>) {
-        if id.kind != Kind::HorizontalPodAutoscaler {
-            return;
-        }
         let place = |object: &Object| {
-            let target = target::scaled(object)?;
+            let counts = match id.kind {
+                Kind::HorizontalPodAutoscaler => true,
+                Kind::ScaledObject => !self.shares(object),
+                _ => false,
+            };
+            let target = target::scaled(object).filter(|_| counts)?;
             Some((target.namespace, target.name))
         };
-        if let Some(place) = old.and_then(place)
+        let (old, new) = (old.and_then(place), new.and_then(place));
+        if let Some(place) = old
             && let Some(ids) = self.scalers.get_mut(&place)
         {
             ids.remove(id);
@@ -310,7 +342,7 @@ impl Index {
                 self.scalers.remove(&place);
             }
         }
-        if let Some(place) = new.and_then(place) {
+        if let Some(place) = new {
             self.scalers.entry(place).or_default().insert(id.clone());
         }
     }
@@ -321,6 +353,10 @@ impl Index {
         self.users.get(id).cloned().unwrap_or_default()
     }
 
+    fn users_of_some(&self, id: Option<Id>) -> BTreeSet<Key> {
+        id.map(|id| self.users(&id)).unwrap_or_default()
+    }
+
     /// The targets that look at the one object of a scope; of a scope of many nobody in particular.
     #[must_use]
     pub fn users_of(&self, scope: &Scope) -> BTreeSet<Key> {
@@ -329,7 +365,7 @@ impl Index {
     }
 
     fn ids(&self) -> impl Iterator<Item = &Id> {
-        self.texts.keys().chain(self.workloads.keys()).chain(self.pods.ids())
+        self.texts.keys().chain(self.workloads.keys()).chain(self.pods.ids()).chain(self.failures.ids())
     }
 
     fn room(&mut self) -> bool {
@@ -365,10 +401,15 @@ impl Index {
                 let labels = self.pods.put(id.clone(), Facts::of(&object));
                 self.owners_of_pod(&id, &labels)
             }
+            Kind::Event => {
+                let workload = self.failures.put(&object);
+                Touched { counted: self.users_of_some(workload), ..Touched::default() }
+            }
             _ => {
                 if !self.texts.contains_key(&id) && !self.room() {
                     return Touched::default();
                 }
+                let object = if self.shares(&object) { object } else { target::stub(object) };
                 let (object, old) = (Arc::new(object), self.object(&id));
                 self.versions += 1;
                 self.texts.insert(id.clone(), Kept::new(&object, self.versions, self.compact));
@@ -396,6 +437,10 @@ impl Index {
             Kind::Pod => {
                 let labels = self.pods.remove(id);
                 self.owners_of_pod(id, &labels)
+            }
+            Kind::Event => {
+                let workload = self.failures.remove(id);
+                Touched { counted: self.users_of_some(workload), ..Touched::default() }
             }
             _ => match self.texts.remove(id).map(|old| old.open(id)) {
                 None => Touched::default(),

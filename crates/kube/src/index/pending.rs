@@ -183,10 +183,15 @@ pub fn refused(workload: &Value) -> Option<Cause> {
         condition.get("type").and_then(Value::as_str) == Some("ReplicaFailure")
             && condition.get("status").and_then(Value::as_str) == Some("True")
     })?;
-    let said: String =
-        found.get("message").and_then(Value::as_str).unwrap_or_default().chars().take(SENTENCE_MAX).collect();
+    Some(not_made(found.get("message").and_then(Value::as_str).unwrap_or_default()))
+}
+
+/// What keeps pods from being made, as their controller says it.
+#[must_use]
+pub fn not_made(said: &str) -> Cause {
+    let said: String = said.chars().take(SENTENCE_MAX).collect();
     let kind = if said.contains("exceeded quota") { Kind::Quota } else { Kind::Other };
-    Some(Cause { kind, resource: None, said })
+    Cause { kind, resource: None, said }
 }
 
 #[cfg(test)]

@@ -100,6 +100,29 @@ impl fmt::Display for Refused {
     }
 }
 
+/// A ScaledObject of another shard, with what has to be known of it: whose it is, and what it scales. Others are left
+/// whole.
+pub(super) fn stub(object: Object) -> Object {
+    if object.id.kind != Kind::ScaledObject {
+        return object;
+    }
+    let metadata =
+        |name: &str| object.json.pointer(&format!("/metadata/{name}")).cloned().unwrap_or_default();
+    let annotations: serde_json::Map<String, Value> = [adopt::CLAIM, adopt::WISH]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), object.annotation(name)?.into())))
+        .collect();
+    let json = json!({
+        "metadata": {
+            "namespace": &*object.id.namespace, "name": &*object.id.name, "uid": object.uid(),
+            "creationTimestamp": metadata("creationTimestamp"), "labels": metadata("labels"),
+            "annotations": annotations,
+        },
+        "spec": {"scaleTargetRef": object.json.pointer("/spec/scaleTargetRef")},
+    });
+    Object { json, ..object }
+}
+
 /// Whether an object says the same as before to those who read it as a manifest. That it has got our claim is
 /// nothing to read it for: each of 10,000 would be read twice at a start. That it has lost it is.
 pub(super) fn same(old: &Object, new: &Object, claim: &str) -> bool {

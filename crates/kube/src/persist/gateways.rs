@@ -22,6 +22,9 @@ const TARGETS_MAX: usize = 10_000;
 /// gateways have [`crate::demand::FIRST_WORD`] to speak after a start.
 const BYTES_MAX: usize = 900_000;
 
+/// What its name ends with, as a page's ends with a number.
+pub(super) const SUFFIX: &str = "gateways";
+
 /// The entry.
 const ENTRY: &str = "gateways.json";
 
@@ -31,12 +34,16 @@ struct Text {
     targets: Vec<(String, String)>,
 }
 
-/// When it was written last, and what.
+/// What of the roll is written, and what is on its way.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    /// Whether the ConfigMap says something.
+    /// Whether the ConfigMap says something; while a write is under way, whether it may.
     full: bool,
+    /// What it says.
     version: Option<u64>,
+    /// What it says if the write under way gets through: the version, and whether that is something.
+    sent: Option<(u64, bool)>,
+    /// When a write was last begun.
     at: Option<Time>,
 }
 
@@ -54,18 +61,29 @@ impl Written {
         last: bool,
         roll: impl FnOnce() -> Roll,
     ) -> Option<Value> {
-        let rests = !last && self.at.is_some_and(|at| now.since(at) < PAUSE);
-        if self.version == Some(version) || rests {
+        let rests = !last && (self.sent.is_some() || self.at.is_some_and(|at| now.since(at) < PAUSE));
+        let known = self.sent.map_or(self.version, |(version, _)| Some(version));
+        if known == Some(version) || rests {
             return None;
         }
         let roll = roll();
         let full = roll != Roll::default();
-        self.version = Some(version);
         if !full && !self.full {
+            self.version = Some(version);
             return None;
         }
-        (self.at, self.full) = (Some(now), full);
+        self.full |= full;
+        (self.at, self.sent) = (Some(now), Some((version, full)));
         Some(json!({"metadata": {}, "data": {ENTRY: text(&roll)}}))
+    }
+
+    /// What became of the write under way: one that did not get through is due again after the pause.
+    pub(super) const fn landed(&mut self, written: bool) {
+        if let Some((version, full)) = self.sent.take()
+            && written
+        {
+            (self.version, self.full) = (Some(version), full);
+        }
     }
 }
 
@@ -87,7 +105,7 @@ fn text(roll: &Roll) -> String {
 /// The write of it.
 pub(super) fn patch(namespace: &str, shard: &str, mut json: Value) -> Patch {
     json["metadata"]["labels"] = json!({LABEL: shard});
-    let id = Id::new(Kind::ConfigMap, namespace, &format!("tidegate-{shard}-gateways"));
+    let id = Id::new(Kind::ConfigMap, namespace, &format!("tidegate-{shard}-{SUFFIX}"));
     Patch { id, subresource: None, how: How::APPLY, json }
 }
 
@@ -135,11 +153,29 @@ mod tests {
         let at = |seconds| Time::from_secs(seconds);
         assert_eq!(written.due(1, at(0), false, Roll::default), None, "there never was a gateway");
         assert!(written.due(2, at(1), false, || roll(1)).is_some());
+        written.landed(true);
         assert_eq!(written.due(2, at(60), false, || roll(1)), None);
         assert!(written.due(3, at(60), false, || roll(2)).is_some());
+        written.landed(true);
         assert_eq!(written.due(4, at(62), false, || roll(1)), None, "not yet");
         assert!(written.due(4, at(62), true, || roll(1)).is_some(), "but at the end");
+        written.landed(true);
         assert!(written.due(5, at(90), false, Roll::default).is_some(), "the last has left");
+        written.landed(true);
         assert_eq!(written.due(6, at(120), false, Roll::default), None);
+    }
+
+    #[test]
+    fn what_did_not_get_through_is_not_taken_for_written() {
+        let mut written = Written::new(&Roll::default());
+        let at = |seconds| Time::from_secs(seconds);
+        assert!(written.due(1, at(0), false, || roll(1)).is_some());
+        assert_eq!(written.due(2, at(60), false, || roll(2)), None, "one is under way");
+        written.landed(false);
+        assert_eq!(written.due(1, at(4), false, || roll(1)), None, "not at once");
+        assert!(written.due(1, at(5), false, || roll(1)).is_some());
+        written.landed(false);
+        // It may have got through all the same.
+        assert!(written.due(2, at(10), false, Roll::default).is_some());
     }
 }

@@ -102,8 +102,8 @@ pub struct Page {
 #[derive(Debug, Default)]
 pub struct Book {
     remembered: Remembered,
-    /// What each page said last, in short, and when.
-    written: BTreeMap<usize, (u64, Time)>,
+    /// What each page said last, in short, and when; nothing in short where that did not get through.
+    written: BTreeMap<usize, (Option<u64>, Time)>,
     last: Option<Time>,
     pages: usize,
     /// Targets that had no room on a page, by page.
@@ -162,13 +162,13 @@ impl Book {
             let mark = hash(&marks);
             // A page that was never written and has nothing to say is not made.
             let stands = match self.written.get(&number) {
-                Some((known, at)) => *known == mark && !(last && now.since(*at) >= PAUSE),
+                Some((known, at)) => *known == Some(mark) && !(last && now.since(*at) >= PAUSE),
                 None => targets.is_empty(),
             };
             if stands {
                 continue;
             }
-            self.written.insert(number, (mark, now));
+            self.written.insert(number, (Some(mark), now));
             let (text, left_out) = text(&targets, now);
             self.left_out.insert(number, left_out);
             pages.push(Page { number, text });
@@ -186,6 +186,18 @@ impl Book {
     ) -> Option<Patch> {
         let json = self.gateways.due(version, now, last, roll)?;
         Some(gateways::patch(namespace, shard, json))
+    }
+
+    /// What became of a write of a ConfigMap: what did not get through is written again with the next look.
+    pub fn landed(&mut self, name: &str, written: bool) {
+        let Some((_, which)) = name.rsplit_once('-') else { return };
+        if which == gateways::SUFFIX {
+            self.gateways.landed(written);
+        } else if let Some((mark, _)) = which.parse().ok().and_then(|page: usize| self.written.get_mut(&page))
+            && !written
+        {
+            *mark = None;
+        }
     }
 
     /// Targets for which there was no room.

@@ -12,6 +12,7 @@ mod trim;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use kube::{Api, Client};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
+use crate::client::Connection;
 use crate::object::{Change, Gvk, Kind, Object, Scope};
 pub(crate) use backoff::Backoff;
 
@@ -41,7 +43,7 @@ pub(crate) const SINGLE_MAX: usize = 2000;
 /// Seconds after which the server ends a watch, and it begins anew where it was: between these, so that not all do at
 /// once. A connection that died without a word is noticed 5 s later; quiet watches of 2,000 names cost 27 requests a
 /// second.
-const WATCH_S: std::ops::RangeInclusive<u32> = 60..=90;
+pub const WATCH_S: RangeInclusive<u32> = 60..=90;
 
 /// How long an API group may take to appear before it is looked for again.
 const UNKNOWN_KIND: Duration = Duration::from_secs(10);
@@ -65,7 +67,7 @@ pub enum News {
 pub struct Sight {
     /// The namespaces; empty for all.
     pub namespaces: Vec<Arc<str>>,
-    /// Only ScaledObjects and ScaledJobs with these labels.
+    /// Only ScaledObjects and ScaledJobs with these labels are decided.
     pub selector: Option<String>,
 }
 
@@ -75,6 +77,10 @@ pub struct Watches {
     sight: Sight,
     out: mpsc::Sender<News>,
     running: BTreeMap<Scope, JoinHandle<()>>,
+    /// Whether nothing may be written.
+    read_only: bool,
+    /// How long each watch lasts.
+    lasts_s: RangeInclusive<u32>,
 }
 
 impl fmt::Debug for Watches {
@@ -94,16 +100,31 @@ impl Drop for Watches {
 impl Watches {
     /// Begins to watch what is always watched; `namespace` is the operator's own.
     #[must_use]
-    pub fn start(client: Client, sight: Sight, namespace: &str, out: mpsc::Sender<News>) -> Self {
+    pub fn start(connection: &Connection, sight: Sight, namespace: &str, out: mpsc::Sender<News>) -> Self {
         let mut scopes = sight.scopes();
         scopes.extend([kedas(), shards(namespace)]);
-        Watches::of(client, sight, scopes, out)
+        scopes.extend(sight.each(vec![Kind::Event]));
+        let mut watches = Watches::of(connection.client.clone(), sight, scopes, out);
+        watches.read_only = connection.read_only;
+        watches
     }
 
     /// Begins to watch these scopes.
     #[must_use]
     pub fn of(client: Client, sight: Sight, scopes: Vec<Scope>, out: mpsc::Sender<News>) -> Self {
-        let mut watches = Watches { client, sight, out, running: BTreeMap::new() };
+        Watches::lasting(WATCH_S, client, sight, scopes, out)
+    }
+
+    /// Begins to watch these scopes by watches that last so many seconds each, and [`WATCH_S`] otherwise.
+    #[must_use]
+    pub fn lasting(
+        lasts_s: RangeInclusive<u32>,
+        client: Client,
+        sight: Sight,
+        scopes: Vec<Scope>,
+        out: mpsc::Sender<News>,
+    ) -> Self {
+        let mut watches = Watches { client, sight, out, running: BTreeMap::new(), read_only: false, lasts_s };
         scopes.into_iter().for_each(|scope| watches.begin(scope));
         watches
     }
@@ -111,7 +132,8 @@ impl Watches {
     /// Watches these single objects besides, and no longer any other. Gives those that are not watched because there
     /// are too many: what is watched goes on, and what comes later waits until there is room.
     pub fn want(&mut self, wanted: &BTreeSet<Scope>) -> BTreeSet<Scope> {
-        let single = |scope: &Scope| scope.name.is_some() && scope.kind != Kind::Lease;
+        // A KEDA's lease is watched for good, in whatever namespace.
+        let single = |scope: &Scope| scope.name.is_some() && *scope != kedas();
         self.running.retain(|scope, task| {
             let keep = !single(scope) || wanted.contains(scope);
             if !keep {
@@ -127,15 +149,20 @@ impl Watches {
 
     fn begin(&mut self, scope: Scope) {
         let labels = match scope.kind {
-            Kind::ScaledObject | Kind::ScaledJob => self.sight.selector.clone(),
+            // ScaledObjects of other shards may scale what ours do; of each only that is kept.
+            Kind::ScaledJob => self.sight.selector.clone(),
             // Only those that a ScaledJob made.
             Kind::Job => Some("scaledjob.keda.sh/name".to_owned()),
             _ => None,
         };
         let (client, out) = (self.client.clone(), self.out.clone());
         let task = match scope.kind {
+            Kind::Token if self.read_only => tokio::spawn(token::refuse(scope.clone(), out)),
             Kind::Token => tokio::spawn(token::keep(client, scope.clone(), out)),
-            _ => tokio::spawn(run(client, scope.clone(), labels, out)),
+            _ => {
+                let config = config(&scope, labels, fastrand::u32(self.lasts_s.clone()));
+                tokio::spawn(run(client, scope.clone(), config, out))
+            }
         };
         self.running.insert(scope, task);
     }
@@ -230,7 +257,19 @@ pub(crate) async fn resource(client: &Client, gvk: &Gvk) -> Result<ApiResource, 
     Ok(ApiResource::from_gvk_with_plural(&gvk, &plural))
 }
 
-async fn run(client: Client, scope: Scope, labels: Option<String>, out: mpsc::Sender<News>) {
+/// What a watch asks for.
+fn config(scope: &Scope, labels: Option<String>, lasts_s: u32) -> watcher::Config {
+    let mut config = watcher::Config::default().page_size(PAGE).timeout(lasts_s);
+    config.label_selector = labels;
+    config.field_selector = match scope.kind {
+        // The controller writes one when a pod is refused; of ReplicaSets their Deployment tells.
+        Kind::Event => Some("reason=FailedCreate,involvedObject.kind=StatefulSet".to_owned()),
+        _ => scope.name.as_ref().map(|name| format!("metadata.name={name}")),
+    };
+    config
+}
+
+async fn run(client: Client, scope: Scope, config: watcher::Config, out: mpsc::Sender<News>) {
     let gvk = scope.kind.gvk();
     let resource = loop {
         match resource(&client, &gvk).await {
@@ -249,9 +288,6 @@ async fn run(client: Client, scope: Scope, labels: Option<String>, out: mpsc::Se
         Some(namespace) if !namespace.is_empty() => Api::namespaced_with(client, namespace, &resource),
         _ => Api::all_with(client, &resource),
     };
-    let mut config = watcher::Config::default().page_size(PAGE).timeout(fastrand::u32(WATCH_S));
-    config.label_selector = labels;
-    config.field_selector = scope.name.as_ref().map(|name| format!("metadata.name={name}"));
     let stream = watcher::watcher(api.clone(), config).backoff(Backoff::default());
     let mut stream = std::pin::pin!(stream);
     let apart = matches!(&scope.kind, Kind::Workload(gvk) if !common().contains(gvk));

@@ -63,6 +63,16 @@ pub(super) async fn keep(client: Client, scope: Scope, out: mpsc::Sender<News>) 
     }
 }
 
+/// Why one that only advises has no token.
+const READS_ONLY: &str = "an operator that only advises makes no tokens of ServiceAccounts, since asking for one is a \
+                          write; what needs one is decided only by an operator that writes";
+
+/// Says that no token is asked for, where nothing is written.
+pub(super) async fn refuse(scope: Scope, out: mpsc::Sender<News>) {
+    // The loop has ended when nobody takes it.
+    let _ = out.send(News::Blind(scope, READS_ONLY.to_owned())).await;
+}
+
 /// A token, and how long it lives.
 async fn ask(accounts: &Api<ServiceAccount>, name: &str) -> Result<(String, Duration), String> {
     let spec = TokenRequestSpec { expiration_seconds: Some(LIFE_S), ..TokenRequestSpec::default() };

@@ -19,7 +19,7 @@ fn asked(targets: &[&str]) -> Asked {
         keda: Keda::Stopped,
         at_once: false,
         dry_run: false,
-        patience: Duration::from_secs(40),
+        patience: Duration::from_secs(180),
     }
 }
 

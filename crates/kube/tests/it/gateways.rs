@@ -128,6 +128,25 @@ async fn gateways_that_cannot_connect_after_a_restart_do_not_cost_their_targets_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_gateways_that_was_refused_is_written_once_it_is_taken_though_none_comes_or_goes() {
+    let (server, _prometheus) = routed().await;
+    server.refuse(http::Method::PATCH, "-gateways", Some(403));
+    let (links, operator) = operator(&server, &Arc::default(), Vec::new()).await;
+    let telling = links.gateway("gateway-0_a", "gateway-0", 1);
+    until("it is refused", || operator.told.says("what is remembered cannot be written")).await;
+    decisions(&operator, 2).await;
+    assert!(!remembered(&server, "gateway-0_a"));
+    server.refuse(http::Method::PATCH, "-gateways", None);
+    until("it is written", || remembered(&server, "gateway-0_a")).await;
+    let times = || server.written().iter().filter(|one| one.path.ends_with("-gateways")).count();
+    let (before, ticks) = (times(), operator.told.ticks());
+    until("more ticks than its pause has", || operator.told.ticks() > ticks + 6).await;
+    assert_eq!(times(), before, "and not again");
+    telling.abort();
+    operator.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_watches_some_namespaces_sees_that_a_gateways_pod_there_is_gone() {
     let (server, _prometheus) = routed().await;
     let (links, operator) = operator(&server, &Arc::default(), vec!["prod"]).await;

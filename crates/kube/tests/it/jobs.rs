@@ -169,6 +169,23 @@ async fn an_answer_that_comes_after_a_second_is_decided_on_and_not_left_for_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_changes_while_it_is_asked_does_not_lose_its_poll() {
+    let (server, prometheus) = one(0.0, json!({"pollingInterval": 600})).await;
+    prometheus.hold(true);
+    let operator = Operator::start(&server, false).await;
+    until("it is asked", || prometheus.asked() > 0).await;
+    // Another question, so that the answer to the first is nobody's.
+    server.edit("scaledjobs", "prod", "batch", |object| {
+        object["spec"]["triggers"][0]["metadata"]["query"] = json!("sum(others)");
+    });
+    until("the other is asked", || prometheus.asked() > 1).await;
+    prometheus.set(Some(12.0));
+    prometheus.hold(false);
+    until("three jobs", || server.all("jobs").len() == 3).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_two_leaders_that_a_parted_network_makes_each_job_is_made_once() {
     let (server, prometheus) = one(0.0, json!({})).await;
     let link = Link::to(server.addr).await;

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::server::Server;
 
 /// Generous: a busy machine may take its time, and who waits for a condition loses none.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// Waits until a condition holds.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -54,7 +54,8 @@ pub(crate) struct Told(
     Arc<AtomicU64>,
     Arc<Mutex<String>>,
     Latest,
-    Arc<[AtomicU64; 2]>,
+    Arc<[AtomicU64; 4]>,
+    Arc<Mutex<String>>,
 );
 
 /// The last decision.
@@ -72,6 +73,11 @@ impl Told {
     /// Whether some signal was last read as something with this text.
     pub(crate) fn read(&self, text: &str) -> bool {
         self.3.lock().unwrap().contains(text)
+    }
+
+    /// Whether some target's trouble has this text.
+    pub(crate) fn troubled(&self, text: &str) -> bool {
+        self.6.lock().unwrap().contains(text)
     }
 
     pub(crate) fn decisions(&self) -> u64 {
@@ -100,6 +106,16 @@ impl Told {
         self.5[1].load(Ordering::SeqCst)
     }
 
+    /// How often everything was shown: at the end of each tick.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.5[2].load(Ordering::SeqCst)
+    }
+
+    /// How many ticks there had been when a decision last changed a count.
+    pub(crate) fn changed_after(&self) -> u64 {
+        self.5[3].load(Ordering::SeqCst)
+    }
+
     /// Whether it may write.
     pub(crate) fn leads(&self) -> bool {
         self.2.load(Ordering::SeqCst) == 1
@@ -107,7 +123,10 @@ impl Told {
 }
 
 impl Audience for Told {
-    fn decided(&mut self, _: Time, _: u32, decision: &Arc<Decision>) {
+    fn decided(&mut self, _: Time, from: u32, decision: &Arc<Decision>) {
+        if decision.replicas != from {
+            self.5[3].store(self.ticks(), Ordering::SeqCst);
+        }
         *self.4.lock().unwrap() = Some(Decision::clone(decision));
         self.1.fetch_add(1, Ordering::SeqCst);
     }
@@ -119,8 +138,11 @@ impl Audience for Told {
     fn look(&mut self, view: &View<'_>) {
         let leads = view.standing == tidegate_kube::lease::elector::Standing::Leads;
         self.2.store(u64::from(leads), Ordering::SeqCst);
+        self.5[2].fetch_add(1, Ordering::SeqCst);
         self.5[0].store(view.blind.len() as u64, Ordering::SeqCst);
         self.5[1].store(view.waiting as u64, Ordering::SeqCst);
+        let troubles = view.entries.values().filter_map(|entry| entry.trouble.clone());
+        *self.6.lock().unwrap() = troubles.collect::<Vec<_>>().join("\n");
         let readings = view.entries.values().flat_map(|entry| entry.readings.values());
         *self.3.lock().unwrap() = readings.map(|reading| format!("{reading:?}\n")).collect();
     }

@@ -91,3 +91,40 @@ async fn each_cause_counts_its_own_pods_and_one_that_is_no_lack_of_room_limits_n
     assert_eq!(server.replicas("llama"), 8);
     operator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stateful_set_whose_pods_a_quota_refuses_is_limited_by_it_until_they_are_made() {
+    let (server, prometheus) = (Server::start().await, Prometheus::start(20.0).await);
+    let mut set = deployment("llama", 2);
+    (set["kind"], set["metadata"]["uid"]) = (json!("StatefulSet"), json!("set-1"));
+    server.put("statefulsets", set);
+    let target = json!({"scaleTargetRef": {"kind": "StatefulSet", "name": "llama"}});
+    server.put("scaledobjects", scaled_object("llama", &prometheus, target));
+    let operator = Operator::start(&server, false).await;
+    let replicas = || server.get("statefulsets", "prod", "llama").unwrap()["spec"]["replicas"].as_i64();
+    until("four are asked for", || replicas() == Some(4)).await;
+    let now = jiff::Timestamp::now();
+    server.put(
+        "events",
+        json!({
+            "metadata": {"namespace": "prod", "name": "llama.1"}, "reason": "FailedCreate",
+            "involvedObject": {
+                "apiVersion": "apps/v1", "kind": "StatefulSet", "namespace": "prod", "name": "llama", "uid": "set-1",
+            },
+            "message": "create Pod llama-2 in StatefulSet llama failed error: pods \"llama-2\" is forbidden: exceeded \
+                        quota: gpus, requested: requests.nvidia.com/gpu=1",
+            "lastTimestamp": format!("{now:.0}"), "eventTime": null,
+        }),
+    );
+    until("it is reported", || is_limited(&server, "True")).await;
+    let says = || operator.told.because(Rule::Room).map(|because| because.to_string()).unwrap_or_default();
+    prometheus.set(Some(45.0));
+    until("the decision says so", || says().contains("the namespace's quota is used up")).await;
+    decisions(&operator, 4).await;
+    assert_eq!(replicas(), Some(4));
+    server.edit("statefulsets", "prod", "llama", |set| {
+        set["status"] = json!({"replicas": 4, "readyReplicas": 2});
+    });
+    until("there is room again", || replicas() > Some(4)).await;
+    operator.stop().await;
+}

@@ -31,6 +31,7 @@ async fn a_signal_above_its_activation_scales_from_zero_and_then_nothing_more_is
     );
 
     decisions(&operator, 4).await;
+    until("nothing is on its way", || operator.told.waiting() == 0).await;
     let written = server.written().len();
     decisions(&operator, 6).await;
     let later = server.written();

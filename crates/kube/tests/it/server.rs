@@ -65,6 +65,8 @@ struct State {
     asked: BTreeMap<String, u64>,
     /// How long each watch asked to last, in seconds.
     watches: Vec<u32>,
+    /// So many of the first watches say nothing any more, and do not end.
+    silenced: usize,
     /// What is refused: a method, what a path contains, and with which status.
     refused: Vec<(Method, String, StatusCode)>,
 }
@@ -391,7 +393,7 @@ async fn answer(request: Request<Incoming>, shared: Shared) -> Response<Body> {
 
 /// Those that clients write otherwise among the characters that selectors and our page marks have.
 fn decoded(value: &str) -> String {
-    value.replace("%3D", "=").replace("%2F", "/").replace("%7E", "~")
+    value.replace("%3D", "=").replace("%2F", "/").replace("%7E", "~").replace("%2C", ",")
 }
 
 fn outcome(outcome: Outcome) -> Response<Body> {
@@ -414,7 +416,11 @@ fn reply(code: StatusCode, json: &Value) -> Response<Body> {
 }
 
 fn chosen(place: &Place, object: &Value, path: &Path, query: &BTreeMap<String, String>) -> bool {
-    let named = query.get("fieldSelector").and_then(|text| text.strip_prefix("metadata.name="));
+    let fields = query.get("fieldSelector").map(String::as_str).unwrap_or_default();
+    let has = |field: &str| {
+        let (path, value) = field.split_once('=').expect("a field and its value");
+        object.pointer(&format!("/{}", path.replace('.', "/"))) == Some(&json!(value))
+    };
     let labels = query.get("labelSelector").map(|text| match text.split_once('=') {
         Some((key, value)) => {
             object.pointer("/metadata/labels").and_then(|all| all.get(key)) == Some(&json!(value))
@@ -423,7 +429,7 @@ fn chosen(place: &Place, object: &Value, path: &Path, query: &BTreeMap<String, S
     });
     place.0 == path.plural
         && (path.namespace.is_empty() || place.1 == path.namespace)
-        && named.is_none_or(|name| place.2 == name)
+        && fields.split(',').filter(|field| !field.is_empty()).all(has)
         && labels.unwrap_or(true)
 }
 
@@ -452,10 +458,15 @@ fn watch_of(
     changes: broadcast::Receiver<()>,
 ) -> Response<Body> {
     let from: u64 = query.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let number = lock(&state).watches.len();
     let query = query.clone();
     let stream = futures_util::stream::unfold((Some(from), changes), move |(from, mut changes)| {
+        let silent = number <= lock(&state).silenced;
         let told = from.map(|from| news(&lock(&state), from, &path, &query));
         async move {
+            if silent {
+                std::future::pending::<()>().await;
+            }
             let (text, next) = told?;
             if text.is_empty() && matches!(changes.recv().await, Err(broadcast::error::RecvError::Closed)) {
                 return None;

@@ -1,5 +1,6 @@
 //! Several operators in one cluster, each with its share.
 
+use http::Method;
 use serde_json::{Value, json};
 
 use super::adoption::{autoscaler, waiting};
@@ -86,4 +87,94 @@ async fn a_claim_of_a_shard_that_selects_other_objects_by_now_holds_nobody_up() 
     assert_eq!(writers(&server), ["b"]);
     a.stop().await;
     b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_objects_of_two_shards_for_one_workload_the_elder_has_it_while_its_shard_is_there() {
+    let (server, prometheus) = (Server::start().await, Prometheus::start(12.0).await);
+    server.put("deployments", deployment("llama", 0));
+    let of = |name: &str, team: &str, day: u32, query: &str| {
+        let mut object = labelled(scaled_object("llama", &prometheus, json!({})), team);
+        object["metadata"]["name"] = json!(name);
+        object["metadata"]["creationTimestamp"] = json!(format!("2026-01-{day:02}T00:00:00Z"));
+        object["spec"]["triggers"][0]["metadata"]["query"] = json!(query);
+        object
+    };
+    server.put("scaledobjects", of("younger", "a", 2, "sum(a)"));
+    let a = shard(&server, "a", Some("team=a")).await;
+    until("three replicas", || server.replicas("llama") == 3).await;
+    // It was there before, and nobody ran it until now.
+    server.put("scaledobjects", of("elder", "b", 1, "sum(b)"));
+    let b = shard(&server, "b", Some("team=b")).await;
+    until("the younger gives way", || a.told.troubled("prod/elder scales this workload already")).await;
+    let decided = a.told.decisions();
+    prometheus.set(Some(22.0));
+    until("five replicas", || server.replicas("llama") == 5).await;
+    assert_eq!((writers(&server), a.told.decisions()), (vec!["a".to_owned(), "b".to_owned()], decided));
+    b.stop().await;
+    // Whoever the elder's finalizer is, its shard is gone.
+    prometheus.set(Some(32.0));
+    until("seven replicas", || server.replicas("llama") == 7).await;
+    assert_eq!(writers(&server), ["a", "b", "a"]);
+    a.stop().await;
+}
+
+/// The lease of an operator in another namespace.
+fn lease_afar(holder: &str, renewed: &str) -> Value {
+    json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"namespace": "elsewhere", "name": "tidegate-operator"},
+        "spec": {"holderIdentity": holder, "renewTime": renewed},
+    })
+}
+
+/// A target that an operator of another namespace has claimed.
+async fn claimed_afar() -> (Server, Prometheus) {
+    let (server, prometheus) = (Server::start().await, Prometheus::start(12.0).await);
+    server.put("deployments", deployment("llama", 0));
+    let mut object = scaled_object("llama", &prometheus, json!({}));
+    object["metadata"]["annotations"] = json!({"tidegate.dev/claimed-by": "elsewhere/operator"});
+    server.put("scaledobjects", object);
+    (server, prometheus)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_of_another_namespace_holds_while_its_lease_does() {
+    let (server, _prometheus) = claimed_afar().await;
+    let lease =
+        |holder: &str| server.put("leases", lease_afar(holder, &format!("{:.6}", jiff::Timestamp::now())));
+    lease("another");
+    let operator = shard(&server, "operator", None).await;
+    until("it says whose it is", || {
+        operator.told.says("the operator of shard operator in namespace elsewhere has this object")
+    })
+    .await;
+    let ticks = operator.told.ticks();
+    until("some ticks", || {
+        lease("another");
+        operator.told.ticks() > ticks + 12
+    })
+    .await;
+    assert_eq!((server.replicas("llama"), operator.told.decisions()), (0, 0));
+    lease("");
+    until("three replicas, once it was given up", || server.replicas("llama") == 3).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_of_another_namespace_whose_operator_is_gone_holds_nobody_up() {
+    let (server, _prometheus) = claimed_afar().await;
+    let operator = shard(&server, "operator", None).await;
+    until("three replicas", || server.replicas("llama") == 3).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_of_another_namespace_whose_lease_may_not_be_seen_holds_and_says_why() {
+    let (server, _prometheus) = claimed_afar().await;
+    server.refuse(Method::GET, "/namespaces/elsewhere/leases", Some(403));
+    let operator = shard(&server, "operator", None).await;
+    until("it says so", || operator.told.troubled("its lease cannot be seen: may not be read (403)")).await;
+    assert_eq!((server.replicas("llama"), operator.told.decisions()), (0, 0));
+    operator.stop().await;
 }

@@ -14,7 +14,9 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-use super::rig::{Operator, condition, decisions, deployment, pod, triggered, until};
+use super::rig::{
+    Operator, Prometheus, condition, decisions, deployment, pod, scaled_object, triggered, until,
+};
 use super::server::Server;
 
 /// A server on loopback whose page the test chooses: an engine's metrics, or JSON.
@@ -150,6 +152,39 @@ async fn a_token_of_a_service_account_is_asked_for_and_shown() {
     let operator = Operator::start(&server, false).await;
     // Eleven wait for five a replica.
     until("three replicas", || server.replicas("llama") == 3).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_only_advises_says_once_that_it_makes_no_tokens() {
+    let (server, prometheus) = (Server::start().await, Prometheus::start(8.0).await);
+    for name in ["one", "two"] {
+        let token = json!({"parameter": "token", "serviceAccountName": name});
+        server.put(
+            "triggerauthentications",
+            json!({
+                "metadata": {"namespace": "prod", "name": name},
+                "spec": {"boundServiceAccountToken": [token]},
+            }),
+        );
+        let metadata = json!({"url": "https://localhost:9/", "valueLocation": "waiting", "targetValue": "5", "authMode": "bearer"});
+        let trigger =
+            json!({"type": "metrics-api", "metadata": metadata, "authenticationRef": {"name": name}});
+        server.put("deployments", deployment(name, 1));
+        server.put("scaledobjects", triggered(name, json!([trigger]), json!({})));
+    }
+    server.put("deployments", deployment("other", 1));
+    server.put("scaledobjects", scaled_object("other", &prometheus, json!({})));
+    let operator = Operator::start(&server, true).await;
+    let why = "an operator that only advises makes no tokens of ServiceAccounts";
+    for name in ["one", "two"] {
+        let text = format!("cannot read a token of the ServiceAccount prod/{name}: {why}");
+        until("its object says so", || operator.told.troubled(&text)).await;
+    }
+    decisions(&operator, 3).await;
+    let said = operator.told.remarks().iter().filter(|remark| remark.contains(why)).count();
+    assert_eq!((said, operator.told.troubled("other")), (1, false));
+    assert!(server.written().is_empty(), "{:?}", server.written());
     operator.stop().await;
 }
 

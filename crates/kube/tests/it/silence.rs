@@ -1,8 +1,13 @@
 //! An API server that says nothing, and watches that have nothing to say.
 
 use serde_json::json;
+use tidegate_kube::object::{Change, Gvk, Kind, Scope};
+use tidegate_kube::watch::{News, Sight, Watches};
+use tokio::sync::mpsc;
 
-use super::rig::{Operator, Prometheus, decisions, deployment, pod, scaled_object, triggered, until};
+use super::rig::{
+    Operator, Prometheus, connect, decisions, deployment, pod, scaled_object, triggered, until, within,
+};
 use super::server::Server;
 use super::sight::{cpu_trigger, measured};
 
@@ -87,4 +92,33 @@ async fn a_count_that_was_under_way_when_another_took_the_lease_is_not_kept_for_
     until("it rests", || operator.told.says("another operator leads")).await;
     until("what was under way is given up", || operator.told.waiting() == 0).await;
     operator.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_whose_connection_has_died_without_a_word_begins_anew_where_it_was() {
+    let server = Server::start().await;
+    server.put("deployments", deployment("llama", 1));
+    let connection = connect(&server).await;
+    let (out, mut news) = mpsc::channel(64);
+    let gvk = Gvk::of(Some("apps/v1"), Some("Deployment"));
+    let scopes = vec![Scope { kind: Kind::Workload(gvk), namespace: None, name: None }];
+    let _watches = Watches::lasting(1..=1, connection.client, Sight::default(), scopes, out);
+    let mut seen = Vec::new();
+    let mut brings = async |name: &str| loop {
+        let one = within("news", news.recv()).await.unwrap();
+        let found = matches!(&one, News::Change(Change::Applied(object)) if &*object.id.name == name);
+        seen.push(format!("{one:?}"));
+        if found {
+            return seen.clone();
+        }
+    };
+    brings("llama").await;
+    until("it watches", || !server.watches().is_empty()).await;
+    // Whoever watches now is never told, and its connection is not closed.
+    server.silence();
+    server.put("deployments", deployment("other", 1));
+    let seen = brings("other").await;
+    assert!(server.watches().len() > 1, "the silent one has told it");
+    let lists = seen.iter().filter(|one| one.contains("Listing")).count();
+    assert_eq!(lists, 1, "{seen:#?}");
 }

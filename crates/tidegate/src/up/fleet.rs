@@ -184,10 +184,30 @@ impl Loop {
             entry.used.last_used = now;
         }
         if (requests(was) == 0) != (requests(demand) == 0) {
+            if requests(demand) == 0 {
+                self.look_at_who_answers(target)?;
+            }
             self.decide(target)?;
             self.swap()?;
         }
         self.flush()
+    }
+
+    /// Replicas that the gateway sends requests to are ready, whether or not the machine's word of it is here: a
+    /// request may be answered, and its demand be gone, before. Without it those who were answered would count as
+    /// having left before a replica was ready, and the replica would be taken away at once.
+    fn look_at_who_answers(&mut self, target: &Arc<str>) -> io::Result<()> {
+        let Some(entry) = self.entries.get_mut(target) else { return Ok(()) };
+        let answer = u32::try_from(self.gateway.least_busy(target).len()).unwrap_or(u32::MAX);
+        if answer == 0 || entry.seen.is_some_and(|seen| seen.ready > 0) {
+            return Ok(());
+        }
+        let told = show::fleet_of(&self.status.borrow(), target, entry.wanted);
+        let ready = told.ready.max(answer);
+        let status = told.status.max(ready);
+        let fleet = Fleet { status, ready, starting: told.starting.min(status - ready), ..told };
+        entry.seen = Some(fleet);
+        self.step(target, &Event::Fleet(fleet))
     }
 
     fn readings(&mut self, target: &Arc<str>, readings: Vec<(Arc<str>, Reading)>) -> io::Result<()> {

@@ -26,6 +26,12 @@ impl Server {
         self.hushed.send_replace(plural);
     }
 
+    /// From now on the watches that are open say nothing and do not end; those that begin later are told all.
+    pub(crate) fn silence(&self) {
+        let mut state = lock(&self.state);
+        state.silenced = state.watches.len();
+    }
+
     /// How long each watch asked to last, in seconds.
     pub(crate) fn watches(&self) -> Vec<u32> {
         lock(&self.state).watches.clone()
