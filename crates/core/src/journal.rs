@@ -2,7 +2,8 @@
 //!
 //! A journal is a sequence of segments. Each opens with a [`Header`] that carries everything needed to
 //! go on from there: format version, wall-clock origin, a hash of the manifest, and every target's spec
-//! and state. Then follow [`Entry`]s in order. Any suffix of segments replays to the same actions, byte
+//! and state. Then follow [`Entry`]s in order, and a [`Joined`] before the first of a target that the header does not
+//! have. Any suffix of segments replays to the same actions, byte
 //! for byte. Formulas are kept as text in the spec and compiled again.
 //!
 //! No prompt, key or header of a request ever enters it: the events of the `scale` machine have none.
@@ -28,6 +29,9 @@ pub struct Header {
     pub origin_unix_us: i64,
     /// A hash of the manifests, in hex, to tell runs of different ones apart.
     pub manifest: String,
+    /// Whether a run begins here that goes by what its driver remembered of the targets, not by the segment before.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub anew: bool,
     /// Every target as it was when the segment began.
     pub targets: BTreeMap<Arc<str>, Snapshot>,
 }
@@ -41,7 +45,33 @@ pub struct Snapshot {
     pub state: State,
 }
 
-/// A line that is not a header, as it is written.
+/// How a line begins that says of a target that it joined after its segment's header. What stands before it under the
+/// same name was another target's.
+pub const JOINS: &str = "{\"joins\":";
+
+/// A line that says so, as it is written.
+#[derive(Debug, Serialize)]
+pub struct Joins<'a> {
+    /// The target as it joined.
+    pub joins: &'a Snapshot,
+    /// When its first event was.
+    pub t: Time,
+    /// Its name.
+    pub target: &'a str,
+}
+
+/// The same as it is read.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Joined {
+    /// The target as it joined.
+    pub joins: Snapshot,
+    /// When its first event was.
+    pub t: Time,
+    /// Its name.
+    pub target: Arc<str>,
+}
+
+/// A line of an event, as it is written.
 #[derive(Debug, Serialize)]
 pub struct Written<'a> {
     /// When.
@@ -55,7 +85,7 @@ pub struct Written<'a> {
     pub actions: &'a [Action],
 }
 
-/// A line that is not a header, as it is read. Actions stay text: replay compares them as such.
+/// A line of an event, as it is read. Actions stay text: replay compares them as such.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Entry {
     /// When.

@@ -248,6 +248,7 @@ proptest! {
                 let snapshot = Snapshot { spec: run.scaler.spec().clone(), state: run.scaler.state().clone() };
                 let targets = BTreeMap::from([(Arc::from("t"), snapshot)]);
                 let opening = Header {
+                    anew: false,
                     tidegate_journal: FORMAT,
                     origin_unix_us: 1_700_000_000_000_000,
                     manifest: "00".into(),

@@ -105,14 +105,13 @@ impl Viewer {
     }
 
     fn target(&self, name: &str, fleet: &Fleet, batch: &mut Vec<Event>) -> page::Parts {
-        let Some(target) = fleet.targets.iter().find(|target| target.name == name) else {
+        let Some(mut target) = fleet.find(name) else {
             return page::gone_parts(name);
         };
         let newest = self.app.source.history(name, 1.0).unwrap_or_default();
         if let Some(text) = newest.last().and_then(|sample| serde_json::to_string(sample).ok()) {
             batch.push(event("sample", text));
         }
-        let mut target = target.clone();
         target.decisions = self.app.source.decisions(name);
         let why = self.app.source.why(name, None).ok();
         page::target_parts(fleet, &target, why.as_ref())

@@ -8,6 +8,7 @@
 mod access;
 mod assets;
 pub mod board;
+pub mod brief;
 pub mod decision;
 mod events;
 pub mod health;

@@ -3,8 +3,11 @@
 //! Every type reads back what it wrote, so that `tidegate top` and `tidegate why` use the same ones. A
 //! number that was not measured is `None`, never zero: absent, stale and zero are three things.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use crate::brief::Brief;
 use crate::decision::DecisionView;
 
 /// The fleet at one instant.
@@ -23,6 +26,10 @@ pub struct Fleet {
     pub targets: Vec<TargetView>,
     /// Targets that are there and not among these, for a page of them all would be too long.
     pub hidden: u32,
+    /// What metrics, a search and a target's own page tell of those, by name. No part of the JSON form, nor cut: some
+    /// 200 bytes each, 2 MB of 10,000.
+    #[serde(skip)]
+    pub rest: Arc<[Brief]>,
     /// What the GPUs held now cost an hour, where a price is known.
     pub cost_per_hour: Option<f64>,
     /// The machine under it, where it is one machine.

@@ -19,7 +19,8 @@ type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
 type Counters = Family<Labels, Counter<f64, AtomicU64>>;
 
-/// The whole page. Made when asked for: some 30 series a target, far below a millisecond for hundreds.
+/// The whole page. Made when asked for: some 30 series a target, far below a millisecond for hundreds. Of those
+/// without a card only what boards and alerts ask for, a dozen each.
 pub(crate) fn text(source: &dyn Source) -> Result<String, fmt::Error> {
     let fleet = source.fleet();
     let mut registry = Registry::with_prefix("tidegate");
@@ -58,12 +59,17 @@ fn set(family: &Gauges, labels: Labels, value: impl Into<f64>) {
     family.get_or_create(&labels).set(value.into());
 }
 
+fn labels(target: &str, more: Option<(&'static str, &str)>) -> Labels {
+    let more = more.map(|(label, value)| (label, value.to_owned()));
+    [("target", target.to_owned())].into_iter().chain(more).collect()
+}
+
 fn of(target: &TargetView) -> Labels {
-    vec![("target", target.name.clone())]
+    labels(&target.name, None)
 }
 
 fn with(target: &TargetView, label: &'static str, value: &str) -> Labels {
-    vec![("target", target.name.clone()), (label, value.to_owned())]
+    labels(&target.name, Some((label, value)))
 }
 
 fn devices(registry: &mut Registry, fleet: &Fleet) {
@@ -105,6 +111,15 @@ fn replicas(registry: &mut Registry, fleet: &Fleet) {
         starts.get_or_create(&of(target)).inc_by(target.cold_starts as f64);
         set(&restarts, of(target), target.replicas.iter().map(|replica| replica.restarts).sum::<u32>());
     }
+    for brief in fleet.rest.iter() {
+        let of = |more| labels(&brief.name, more);
+        set(&by_state, of(Some(("state", "ready"))), brief.ready);
+        set(&by_state, of(Some(("state", "starting"))), brief.starting);
+        set(&wanted, of(None), brief.wanted);
+        set(&least, of(None), brief.min);
+        set(&most, of(None), brief.max);
+        set(&trouble, of(None), u32::from(brief.trouble.is_some()));
+    }
 }
 
 fn demand(registry: &mut Registry, fleet: &Fleet) {
@@ -127,6 +142,11 @@ fn demand(registry: &mut Registry, fleet: &Fleet) {
                 set(family, with(target, "quantile", name), value);
             }
         }
+    }
+    for brief in fleet.rest.iter() {
+        set(&waiting, labels(&brief.name, None), brief.waiting);
+        set(&in_flight, labels(&brief.name, None), brief.in_flight);
+        set(&tokens, labels(&brief.name, None), brief.tokens as f64);
     }
 }
 
@@ -157,8 +177,7 @@ fn signals(registry: &mut Registry, fleet: &Fleet) {
             if let Some(held_against) = signal.target {
                 set(&goal, labels(), held_against);
             }
-            let has_value = matches!(signal.state, SignalState::Found | SignalState::NotMoving);
-            set(&found, labels(), u32::from(has_value));
+            set(&found, labels(), u32::from(has_value(signal.state)));
             for one in SignalState::ALL {
                 let mut labels = labels();
                 labels.push(("state", one.name().to_owned()));
@@ -166,12 +185,30 @@ fn signals(registry: &mut Registry, fleet: &Fleet) {
             }
         }
     }
+    for (brief, signal) in
+        fleet.rest.iter().flat_map(|brief| brief.signals.iter().map(move |signal| (brief, signal)))
+    {
+        let of = || labels(&brief.name, Some(("signal", &*signal.name)));
+        if let Some(read) = signal.value {
+            set(&value, of(), read);
+        }
+        if let Some(held_against) = signal.target {
+            set(&goal, of(), held_against);
+        }
+        set(&found, of(), u32::from(has_value(signal.state)));
+    }
+}
+
+const fn has_value(state: SignalState) -> bool {
+    matches!(state, SignalState::Found | SignalState::NotMoving)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Board;
+    use crate::brief::{Brief, BriefSignal};
+    use crate::model::SignalView;
 
     #[test]
     fn a_name_with_quotes_and_line_ends_stays_one_label() {
@@ -184,6 +221,47 @@ mod tests {
         let line = text.lines().find(|line| line.starts_with("tidegate_replicas_wanted{")).unwrap();
         assert_eq!(line, r#"tidegate_replicas_wanted{target="a/\"b\\\n} evil 1"} 3.0"#);
         assert!(text.ends_with("tidegate_more 1\n# EOF\n"));
+    }
+
+    #[test]
+    fn every_one_of_ten_thousand_targets_has_what_alerts_ask_for() {
+        let board = Board::new();
+        let signals = vec![BriefSignal {
+            name: "s0-prometheus".into(),
+            value: Some(3.0),
+            target: Some(5.0),
+            state: SignalState::Stale,
+        }];
+        let rest = (0..9_999).map(|number| Brief {
+            name: format!("a/b{number}").into(),
+            trouble: (number == 9_998).then(|| "no such Deployment".to_owned()),
+            waiting: 7,
+            signals: signals.clone(),
+            ..Brief::default()
+        });
+        let targets = vec![TargetView { name: "a/a".to_owned(), ..TargetView::default() }];
+        let signal = SignalView { name: "s0-prometheus".to_owned(), ..SignalView::default() };
+        let targets =
+            targets.into_iter().map(|target| TargetView { signals: vec![signal.clone()], ..target });
+        let targets = targets.collect();
+        board.publish(Fleet { targets, hidden: 9_999, rest: rest.collect(), ..Fleet::default() });
+        let text = text(&board).unwrap();
+        for name in [
+            "tidegate_target_trouble{",
+            "tidegate_replicas_wanted{",
+            "tidegate_replicas_max{",
+            "tidegate_requests_waiting{",
+            "tidegate_signal_found{",
+        ] {
+            assert_eq!(text.lines().filter(|line| line.starts_with(name)).count(), 10_000, "{name}");
+        }
+        for line in [
+            "tidegate_target_trouble{target=\"a/b9998\"} 1.0",
+            "tidegate_requests_waiting{target=\"a/b9998\"} 7.0",
+            "tidegate_signal_found{target=\"a/b9998\",signal=\"s0-prometheus\"} 0.0",
+        ] {
+            assert!(text.lines().any(|one| one == line), "no {line}");
+        }
     }
 
     #[test]

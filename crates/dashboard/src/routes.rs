@@ -178,8 +178,17 @@ fn enter(app: &App, token: &str) -> Response {
     }
 }
 
-async fn fleet_page(State(app): State<App>) -> Response {
-    html(page::fleet(&*app.source))
+#[derive(Deserialize)]
+struct Search {
+    /// A part of a target's `namespace/name`.
+    find: Option<String>,
+}
+
+async fn fleet_page(State(app): State<App>, Query(search): Query<Search>) -> Response {
+    match search.find.filter(|words| !words.trim().is_empty()) {
+        Some(words) => html(page::found(&app.source.fleet(), &words)),
+        None => html(page::fleet(&*app.source)),
+    }
 }
 
 async fn target_page(State(app): State<App>, Path(name): Path<(String, String)>) -> Response {
@@ -212,7 +221,7 @@ fn joined((namespace, name): &(String, String)) -> String {
 fn view(app: &App, name: &(String, String)) -> Option<TargetView> {
     let name = joined(name);
     let fleet = app.source.fleet();
-    let mut target = fleet.targets.iter().find(|target| target.name == name)?.clone();
+    let mut target = fleet.find(&name)?;
     target.decisions = app.source.decisions(&name);
     Some(target)
 }

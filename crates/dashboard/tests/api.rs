@@ -13,6 +13,7 @@ use support::fleet::{CHAT, NOW_UNIX_S};
 use support::{fleet, get, shown};
 use tidegate_core::scale::Decision;
 use tidegate_dashboard::Board;
+use tidegate_dashboard::brief::Brief;
 use tidegate_dashboard::history::Sample;
 use tidegate_dashboard::model::{Fleet, TargetState, TargetView};
 use tidegate_dashboard::why::Why;
@@ -195,6 +196,44 @@ async fn why_tells_of_a_target_that_no_page_has_room_for() {
     // It got room, or is gone: what was remembered of it in the meantime goes.
     board.publish(Fleet { at_unix_s: NOW_UNIX_S + 3.0, ..seen });
     assert_eq!(get(running.addr, "/api/why/default/hidden", &[]).await.status(), StatusCode::NOT_FOUND);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_target_without_a_card_is_found_by_a_part_of_its_name_and_has_a_page_of_its_own() {
+    let (board, running) = shown().await;
+    let seen: Fleet = read(get(running.addr, "/api/fleet", &[]).await.body());
+    let brief = |number| Brief {
+        name: format!("team-a/<chat>-{number:04}").into(),
+        wanted: number,
+        trouble: (number == 77).then(|| "no such Deployment".to_owned()),
+        ..Brief::default()
+    };
+    let rest = (0..9_500).map(brief).collect();
+    board.publish(Fleet { at_unix_s: NOW_UNIX_S + 1.0, hidden: 9_500, rest, ..seen.clone() });
+    let page = get(running.addr, "/", &[]).await;
+    assert!(page.body().contains("9503 targets, 3 on this page"), "{}", page.body());
+    assert!(page.body().contains("name=\"find\""));
+    let found = get(running.addr, "/?find=CHAT%3E-0077", &[]).await;
+    assert!(found.body().contains("1 of 9503 targets"), "{}", found.body());
+    assert!(found.body().contains("&lt;chat&gt;-0077") && !found.body().contains("<chat>"), "escaped");
+    let found = get(running.addr, "/?find=team-a", &[]).await;
+    assert!(found.body().contains("9450 more: write more of the name"));
+    assert_eq!(found.body().matches("<tr>").count(), 51, "a screen of them, and a head");
+    let none = get(running.addr, "/?find=%22%3E%3Cscript%3E", &[]).await;
+    assert!(none.body().contains("No target has this in its name") && !none.body().contains("\"><script"));
+
+    let page = get(running.addr, "/targets/team-a/%3Cchat%3E-0077", &[]).await;
+    assert_eq!(page.status(), StatusCode::OK);
+    assert!(page.body().contains("no such Deployment"));
+    let target: TargetView = read(get(running.addr, "/api/targets/team-a/%3Cchat%3E-0077", &[]).await.body());
+    assert_eq!(target.wanted, 77);
+    let page = get(running.addr, "/targets/team-a/other", &[]).await;
+    assert_eq!(page.status(), StatusCode::NOT_FOUND);
+
+    board.publish(Fleet { at_unix_s: NOW_UNIX_S + 2.0, ..seen });
+    let page = get(running.addr, "/", &[]).await;
+    assert!(!page.body().contains("name=\"find\""), "all have a card: nothing to find");
     running.stop().await;
 }
 

@@ -7,7 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tidegate_core::formula::Compiler;
-use tidegate_decide::Session;
+use tidegate_core::journal::JOINS;
+use tidegate_core::scale::{Event, Fleet, Reading, State};
+use tidegate_core::time::Time;
+use tidegate_decide::{Control, Session};
 use tidegate_journal::{Journal, Segments, replay};
 use tidegate_manifest::formula::ExprLang;
 use tidegate_manifest::{Source, load, lower};
@@ -103,4 +106,57 @@ fn a_segment_that_does_not_begin_where_the_one_before_ended_is_told() {
 #[test]
 fn a_run_gives_the_same_journal_every_time() {
     assert_eq!(run(), run());
+}
+
+/// Two targets, one after the other, and the first once more under other rules.
+fn joining() -> Vec<Vec<u8>> {
+    let target = |name: &str, most: u32| {
+        let text = MANIFEST.replace("name: a,", &format!("name: {name},"));
+        let text =
+            text.replace("cooldownPeriod: 20", &format!("cooldownPeriod: 20\n  maxReplicaCount: {most}"));
+        lower(&load(&[Source::new("a.yaml", text)])).targets.remove(0).spec
+    };
+    let mut control = Control::new(Arc::new(ExprLang));
+    let memory = Memory::default();
+    let mut journal = Journal::new(memory.clone(), "0".into(), 0);
+    let mut out = Vec::new();
+    for (at, name, most) in [(0, "a", 9), (1, "b", 7), (2, "a", 4)] {
+        control.add(target(name, most), State::default()).unwrap();
+        for step in 0..3 {
+            let now = Time::from_secs(10 * at + step);
+            for name in ["default/a", "default/b"] {
+                let value = Reading::Value { value: 90.0, active: None };
+                let reading = Event::Reading { signal: "queue".into(), reading: value };
+                for event in [Event::Fleet(Fleet { spec: 1, ..Fleet::default() }), reading, Event::Tick] {
+                    control.step(now, name, &event, Some(&mut journal), &mut out).unwrap();
+                }
+            }
+        }
+    }
+    journal.finish().unwrap();
+    memory.0.take()
+}
+
+#[test]
+fn a_target_that_joins_within_a_segment_is_replayed_from_there() {
+    let segments = joining();
+    assert_eq!(segments.len(), 1);
+    let compiler: Arc<dyn Compiler> = Arc::new(ExprLang);
+    let done = replay(segments[0].as_slice(), &compiler).unwrap();
+    assert_eq!((done.segments, done.joins, done.events), (1, 2, 45));
+    let text = String::from_utf8(segments[0].clone()).unwrap();
+    let silent: String =
+        text.lines().filter(|line| !line.starts_with(JOINS)).map(|line| format!("{line}\n")).collect();
+    let error = replay(silent.as_bytes(), &compiler).unwrap_err();
+    assert!(error.to_string().contains("default/b is not in the segment's header"), "{error}");
+}
+
+#[test]
+fn a_run_that_begins_anew_need_not_begin_where_the_one_before_ended() {
+    let segments = run();
+    let compiler: Arc<dyn Compiler> = Arc::new(ExprLang);
+    let third = String::from_utf8(segments[2].clone()).unwrap();
+    let third = third.replacen("\"targets\":", "\"anew\":true,\"targets\":", 1);
+    let both = [segments[0].as_slice(), third.as_bytes()].concat();
+    assert_eq!(replay(both.as_slice(), &compiler).unwrap().segments, 2);
 }

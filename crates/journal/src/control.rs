@@ -1,6 +1,6 @@
 //! The machines of all targets, and the record of what they did: what every driver drives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
@@ -13,11 +13,17 @@ use crate::{Journal, Segments};
 
 /// Takes down every event and what followed.
 pub trait Recorder {
-    /// Before an event is stepped.
+    /// Before an event is stepped. Whether the snapshot was taken, with every target that there is.
     ///
     /// # Errors
     /// When it cannot be written.
-    fn prepare(&mut self, snapshot: &mut dyn FnMut() -> BTreeMap<Arc<str>, Snapshot>) -> io::Result<()>;
+    fn prepare(&mut self, snapshot: &mut dyn FnMut() -> BTreeMap<Arc<str>, Snapshot>) -> io::Result<bool>;
+
+    /// Before the first event of a target that came after the last snapshot.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn join(&mut self, t: Time, target: &str, joins: &Snapshot) -> io::Result<()>;
 
     /// After it.
     ///
@@ -35,8 +41,12 @@ pub trait Recorder {
 }
 
 impl<S: Segments> Recorder for Journal<S> {
-    fn prepare(&mut self, snapshot: &mut dyn FnMut() -> BTreeMap<Arc<str>, Snapshot>) -> io::Result<()> {
+    fn prepare(&mut self, snapshot: &mut dyn FnMut() -> BTreeMap<Arc<str>, Snapshot>) -> io::Result<bool> {
         Journal::prepare(self, snapshot)
+    }
+
+    fn join(&mut self, t: Time, target: &str, joins: &Snapshot) -> io::Result<()> {
+        Journal::join(self, t, target, joins)
     }
 
     fn record(&mut self, t: Time, target: &str, event: &Event, actions: &[Action]) -> io::Result<()> {
@@ -48,10 +58,16 @@ impl<S: Segments> Recorder for Journal<S> {
     }
 }
 
+fn of(scaler: &Scaler) -> Snapshot {
+    Snapshot { spec: scaler.spec().clone(), state: scaler.state().clone() }
+}
+
 /// Every target's machine, by name.
 #[derive(Debug)]
 pub struct Control {
     scalers: BTreeMap<Arc<str>, Scaler>,
+    /// Targets that came since the last snapshot and have had no event. No more than there are targets.
+    joined: BTreeSet<Arc<str>>,
     compiler: Arc<dyn Compiler>,
 }
 
@@ -59,7 +75,7 @@ impl Control {
     /// No targets yet.
     #[must_use]
     pub fn new(compiler: Arc<dyn Compiler>) -> Self {
-        Control { scalers: BTreeMap::new(), compiler }
+        Control { scalers: BTreeMap::new(), joined: BTreeSet::new(), compiler }
     }
 
     /// Goes on where a journal ended, with what it knew of each target.
@@ -84,6 +100,7 @@ impl Control {
     pub fn add(&mut self, spec: Spec, state: State) -> Result<(), SpecError> {
         let name = Arc::clone(&spec.target);
         let scaler = Scaler::resume(spec, state, Arc::clone(&self.compiler))?;
+        self.joined.insert(Arc::clone(&name));
         self.scalers.insert(name, scaler);
         Ok(())
     }
@@ -91,6 +108,7 @@ impl Control {
     /// Forgets a target.
     pub fn remove(&mut self, target: &str) {
         self.scalers.remove(target);
+        self.joined.remove(target);
     }
 
     /// The targets' names, in order.
@@ -119,7 +137,6 @@ impl Control {
     /// Every target as it is now.
     #[must_use]
     pub fn snapshot(&self) -> BTreeMap<Arc<str>, Snapshot> {
-        let of = |scaler: &Scaler| Snapshot { spec: scaler.spec().clone(), state: scaler.state().clone() };
         self.scalers.iter().map(|(name, scaler)| (Arc::clone(name), of(scaler))).collect()
     }
 
@@ -142,8 +159,13 @@ impl Control {
             }
             return Ok(());
         };
-        recorder.prepare(&mut || self.snapshot())?;
+        if recorder.prepare(&mut || self.snapshot())? {
+            self.joined.clear();
+        }
         let Some(scaler) = self.scalers.get_mut(target) else { return Ok(()) };
+        if self.joined.remove(target) {
+            recorder.join(now, target, &of(scaler))?;
+        }
         let before = out.len();
         scaler.step(now, event, out);
         recorder.record(now, target, event, &out[before..])

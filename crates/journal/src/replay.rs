@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 use std::sync::Arc;
 
 use tidegate_core::formula::Compiler;
-use tidegate_core::journal::{Entry, FORMAT, Header, Snapshot, Written};
+use tidegate_core::journal::{Entry, FORMAT, Header, JOINS, Joined, Snapshot, Written};
 use tidegate_core::scale::{Scaler, SpecError, State};
 use tidegate_core::time::Time;
 
@@ -65,6 +65,8 @@ pub enum Error {
 pub struct Replayed {
     /// Segments.
     pub segments: u64,
+    /// Targets that joined within a segment.
+    pub joins: u64,
     /// Events.
     pub events: u64,
     /// Actions.
@@ -125,6 +127,9 @@ fn run(mut journal: impl BufRead, compiler: &Arc<dyn Compiler>) -> Result<(Repla
         if line.starts_with("{\"tidegate_journal\":") {
             open_segment(&line, number, compiler, &mut run.scalers)?;
             done.segments += 1;
+        } else if line.starts_with(JOINS) {
+            run.last = Some(join(&line, number, compiler, &mut run.scalers)?);
+            done.joins += 1;
         } else {
             let (at, actions) = step(&line, number, &mut run.scalers)?;
             run.last = Some(at);
@@ -177,8 +182,8 @@ fn open_segment(
     }
     let header: Header = serde_json::from_str(line).map_err(malformed)?;
     for (target, snapshot) in &header.targets {
-        // A segment that follows another must begin where that one ended.
-        if let Some(running) = scalers.get(target)
+        // A segment that follows another must begin where that one ended, unless it begins another run.
+        if let Some(running) = scalers.get(target).filter(|_| !header.anew)
             && (running.state() != &snapshot.state || running.spec() != &snapshot.spec)
         {
             let text = |state: &State| serde_json::to_string(state).unwrap_or_default();
@@ -198,11 +203,30 @@ fn open_segment(
     Ok(())
 }
 
+/// A target joins: what was before under its name was another's.
+fn join(
+    line: &str,
+    number: u64,
+    compiler: &Arc<dyn Compiler>,
+    scalers: &mut BTreeMap<Arc<str>, Scaler>,
+) -> Result<Time, Error> {
+    let joined: Joined = serde_json::from_str(line)
+        .map_err(|error| Error::Malformed { line: number, message: error.to_string() })?;
+    let Joined { joins, t, target } = joined;
+    let scaler = Scaler::resume(joins.spec, joins.state, Arc::clone(compiler))
+        .map_err(|source| Error::Spec { line: number, source })?;
+    scalers.insert(target, scaler);
+    Ok(t)
+}
+
 fn step(line: &str, number: u64, scalers: &mut BTreeMap<Arc<str>, Scaler>) -> Result<(Time, u64), Error> {
     let malformed = |message: String| Error::Malformed { line: number, message };
     let entry: Entry = serde_json::from_str(line).map_err(|error| malformed(error.to_string()))?;
     let Some(scaler) = scalers.get_mut(&entry.target) else {
-        return Err(malformed(format!("target {} is not in the segment's header", entry.target)));
+        return Err(malformed(format!(
+            "target {} is not in the segment's header, and has not joined",
+            entry.target
+        )));
     };
     let mut actions = Vec::new();
     scaler.step(entry.t, &entry.event, &mut actions);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use tidegate_core::journal::{FORMAT, Header, Snapshot, Written};
+use tidegate_core::journal::{FORMAT, Header, Joins, Snapshot, Written};
 use tidegate_core::scale::{Action, Event};
 use tidegate_core::time::Time;
 
@@ -27,6 +27,7 @@ pub trait Segments {
 pub struct Journal<S: Segments> {
     segments: S,
     manifest: String,
+    anew: bool,
     origin_unix_us: i64,
     current: Option<S::Out>,
     number: u32,
@@ -40,6 +41,7 @@ impl<S: Segments> Journal<S> {
         Journal {
             segments,
             manifest,
+            anew: false,
             origin_unix_us,
             current: None,
             number: 0,
@@ -55,13 +57,13 @@ impl<S: Segments> Journal<S> {
     }
 
     /// To be called before an event is stepped: opens a segment with a snapshot when there is none, or
-    /// when the current one is full.
+    /// when the current one is full. Whether it did.
     ///
     /// # Errors
     /// When a segment cannot be opened or written.
-    pub fn prepare(&mut self, snapshot: impl FnOnce() -> BTreeMap<Arc<str>, Snapshot>) -> io::Result<()> {
+    pub fn prepare(&mut self, snapshot: impl FnOnce() -> BTreeMap<Arc<str>, Snapshot>) -> io::Result<bool> {
         if self.current.is_some() && self.written < self.segment_bytes_max {
-            return Ok(());
+            return Ok(false);
         }
         self.finish()?;
         self.number += 1;
@@ -71,9 +73,19 @@ impl<S: Segments> Journal<S> {
             tidegate_journal: FORMAT,
             origin_unix_us: self.origin_unix_us,
             manifest: self.manifest.clone(),
+            anew: std::mem::take(&mut self.anew),
             targets: snapshot(),
         };
-        self.line(&header)
+        self.line(&header)?;
+        Ok(true)
+    }
+
+    /// Says of a target that it has joined since the segment's snapshot.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn join(&mut self, t: Time, target: &str, joins: &Snapshot) -> io::Result<()> {
+        self.line(&Joins { joins, t, target })
     }
 
     /// Ends the segment: what follows is of other manifests, or of other targets, and opens with a snapshot
@@ -92,6 +104,13 @@ impl<S: Segments> Journal<S> {
     #[must_use]
     pub fn after(self, number: u32) -> Self {
         Journal { number, ..self }
+    }
+
+    /// Says in the next segment that it begins a run of its own, which goes by what its driver remembers of the
+    /// targets and not by the segments before.
+    #[must_use]
+    pub fn anew(self) -> Self {
+        Journal { anew: true, ..self }
     }
 
     /// Writes one event and what followed from it.

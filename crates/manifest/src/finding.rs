@@ -45,6 +45,10 @@ pub struct Finding {
     pub column: u32,
     /// `Kind namespace/name`, or empty where no object could be read.
     pub object: String,
+    /// The field it is about with the fields around it, as `spec.triggers`; without indexes, and empty where it is
+    /// about a place in a text. No part of the JSON form.
+    #[serde(skip)]
+    pub field: String,
     /// What is wrong, in one sentence.
     pub message: String,
     /// What to do about it.

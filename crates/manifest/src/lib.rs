@@ -42,5 +42,5 @@ pub mod workload;
 pub mod yaml;
 
 pub use finding::{Finding, Severity};
-pub use load::{Document, Manifests, Source, load};
-pub use lower::{Target, lower};
+pub use load::{Document, Manifests, Source, live, load};
+pub use lower::{Called, Target, lower};

@@ -66,7 +66,12 @@ impl Document {
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> Finding {
-        self.finding_at(code, severity, self.root.mark_of(path), message, help)
+        let keys = path.iter().filter_map(|segment| match segment {
+            Segment::Key(key) => Some(key.as_str()),
+            Segment::Index(_) => None,
+        });
+        let field = keys.collect::<Vec<_>>().join(".");
+        Finding { field, ..self.finding_at(code, severity, self.root.mark_of(path), message, help) }
     }
 
     /// A finding at a place.
@@ -86,6 +91,7 @@ impl Document {
             line: mark.line,
             column: mark.column,
             object: self.title(),
+            field: String::new(),
             message: message.into(),
             help: help.into(),
         }
@@ -130,6 +136,9 @@ impl Manifests {
     }
 }
 
+/// The finding of a field that nobody knows.
+const UNKNOWN_FIELD: &str = "TG005";
+
 /// Reads every object of every source.
 #[must_use]
 pub fn load(sources: &[Source]) -> Manifests {
@@ -154,6 +163,19 @@ pub fn load(sources: &[Source]) -> Manifests {
     manifests
 }
 
+/// Reads objects as an API server has them: a field that nobody here knows is one that the cluster's definitions do
+/// know (the server drops others), as those of a newer KEDA may. It is kept and not read, which is a warning.
+#[must_use]
+pub fn live(sources: &[Source]) -> Manifests {
+    let mut manifests = load(sources);
+    for finding in manifests.findings.iter_mut().filter(|finding| finding.code == UNKNOWN_FIELD) {
+        finding.severity = Severity::Warning;
+        "nothing here reads it: the definition in the cluster is of a newer version"
+            .clone_into(&mut finding.help);
+    }
+    manifests
+}
+
 fn unplaced(source: &Source, code: &'static str, mark: Mark, message: String, help: &str) -> Finding {
     Finding {
         code,
@@ -162,6 +184,7 @@ fn unplaced(source: &Source, code: &'static str, mark: Mark, message: String, he
         line: mark.line,
         column: mark.column,
         object: String::new(),
+        field: String::new(),
         message,
         help: help.into(),
     }
@@ -325,7 +348,7 @@ fn unknown_field(document: &Document, path: &[Segment], known: &[String]) -> Fin
         None => format!("known here: {}", known.join(", ")),
     };
     document.finding(
-        "TG005",
+        UNKNOWN_FIELD,
         Severity::Error,
         path,
         format!("{} is not a field of {}", Written(path), document.kind),

@@ -2,7 +2,7 @@
 
 use crate::finding::{Finding, Severity};
 use crate::lint::lint;
-use crate::load::{Source, load};
+use crate::load::{Source, live};
 use serde_json::{Value, json};
 
 /// Findings told of one object: a screen of them. `lint` shows all.
@@ -28,7 +28,54 @@ pub struct Review {
 /// # Errors
 /// When it is none.
 pub fn answer(bytes: &[u8]) -> Result<Vec<u8>, NoReview> {
-    Ok(Review::read(bytes)?.answer(&[]))
+    Ok(Review::read(bytes)?.answer(&[]).json)
+}
+
+/// What refuses an object beside what it shows by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// In a word, as KEDA counts it.
+    pub reason: &'static str,
+    /// In a sentence.
+    pub message: String,
+}
+
+/// The answer to a review.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// As the API server wants it.
+    pub json: Vec<u8>,
+    /// Whether a ScaledObject was validated, and how that went.
+    pub validated: Option<Validated>,
+}
+
+/// A ScaledObject's validation, in the words of KEDA's counters `keda_webhook_scaled_object_*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Validated {
+    /// Its namespace.
+    pub namespace: String,
+    /// `create` or `update`.
+    pub action: &'static str,
+    /// Why it was refused, by the first reason, where it was.
+    pub reason: Option<&'static str>,
+}
+
+/// Why KEDA refuses an object, by the field that a finding is about; the first that fits. What KEDA knows no word for
+/// is counted under the finding's own code.
+const REASONS: &[(&str, &str)] = &[
+    ("spec.advanced.scalingModifiers", "scaling-modifiers"),
+    ("spec.advanced.horizontalPodAutoscalerConfig.name", "hpa-name-too-long"),
+    ("spec.fallback", "incorrect-fallback"),
+    ("spec.idleReplicaCount", "incorrect-replicas"),
+    ("spec.maxReplicaCount", "incorrect-replicas"),
+    ("spec.minReplicaCount", "incorrect-replicas"),
+    ("spec.triggers", "incorrect-triggers"),
+    ("metadata.name", "name-too-long"),
+];
+
+fn reason(finding: &Finding) -> &'static str {
+    let known = REASONS.iter().find(|(field, _)| finding.field.starts_with(field));
+    known.map_or(finding.code, |(_, reason)| reason)
 }
 
 impl Review {
@@ -93,17 +140,24 @@ impl Review {
         Some(object)
     }
 
-    /// The answer, as JSON: what is found in the object, and `more` that refuses it.
+    /// The answer: what is found in the object, and `more` that refuses it.
     #[must_use]
-    pub fn answer(&self, more: &[String]) -> Vec<u8> {
-        let found = self.object().map(findings).unwrap_or_default();
+    pub fn answer(&self, more: &[Refusal]) -> Answer {
+        let object = self.object();
+        let mut validated = object.as_ref().and_then(|object| self.validated(object));
+        let found = object.map(findings).unwrap_or_default();
         let known = self.known();
         let same = |one: &Finding, other: &Finding| one.code == other.code && one.message == other.message;
         let refuses = |finding: &&Finding| {
             finding.severity == Severity::Error && !known.iter().any(|known| same(known, finding))
         };
         let (errors, others): (Vec<&Finding>, Vec<&Finding>) = found.iter().partition(refuses);
-        let refusals = [more, &told(&errors)].concat();
+        if let Some(validated) = &mut validated {
+            let first = more.iter().map(|refusal| refusal.reason);
+            validated.reason = first.chain(errors.iter().map(|error| reason(error))).next();
+        }
+        let refusals: Vec<String> =
+            more.iter().map(|refusal| refusal.message.clone()).chain(told(&errors)).collect();
         let mut response = json!({"uid": self.uid, "allowed": refusals.is_empty()});
         if !refusals.is_empty() {
             let message = refusals.join("\n");
@@ -115,7 +169,20 @@ impl Review {
         }
         let answer =
             json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
-        answer.to_string().into_bytes()
+        Answer { json: answer.to_string().into_bytes(), validated }
+    }
+
+    fn validated(&self, object: &Value) -> Option<Validated> {
+        let text = |at: &str| object.pointer(at).and_then(Value::as_str);
+        if text("/kind") != Some("ScaledObject") {
+            return None;
+        }
+        let update = self.request.get("operation").and_then(Value::as_str) == Some("UPDATE");
+        Some(Validated {
+            namespace: text("/metadata/namespace").unwrap_or_default().to_owned(),
+            action: if update { "update" } else { "create" },
+            reason: None,
+        })
     }
 }
 
@@ -128,7 +195,7 @@ fn findings(mut object: Value) -> Vec<Finding> {
         let kept = ["name", "generateName", "namespace", "annotations", "labels"];
         metadata.retain(|field, _| kept.contains(&field.as_str()));
     }
-    lint(&load(&[Source::new("review", object.to_string())]))
+    lint(&live(&[Source::new("review", object.to_string())]))
 }
 
 fn told(findings: &[&Finding]) -> Vec<String> {
@@ -203,6 +270,26 @@ mod tests {
     }
 
     #[test]
+    fn a_field_of_a_newer_version_is_allowed_with_a_warning() {
+        let mut object = object("5");
+        object["spec"]["warmPool"] = json!({"size": 3});
+        let answer = ask(json!({"operation": "CREATE", "object": object}));
+        assert_eq!(answer["allowed"], true, "{answer}");
+        assert!(answer["warnings"].to_string().contains("TG005: spec.warmPool is not a field"), "{answer}");
+    }
+
+    #[test]
+    fn who_asks_for_cloud_events_is_warned_that_nobody_sends_them() {
+        let source = json!({
+            "apiVersion": "eventing.keda.sh/v1alpha1", "kind": "CloudEventSource", "metadata": {"name": "audit"},
+            "spec": {"destination": {"http": {"uri": "http://audit:8080"}}},
+        });
+        let answer = ask(json!({"operation": "CREATE", "object": source}));
+        assert_eq!(answer["allowed"], true, "{answer}");
+        assert!(answer["warnings"].to_string().contains("TG014"), "{answer}");
+    }
+
+    #[test]
     fn an_edit_of_what_nobody_reads_is_never_kept_from_happening() {
         let (mut old, mut new) = (object("five"), object("five"));
         old["metadata"]["finalizers"] = json!(["finalizer.keda.sh"]);
@@ -230,6 +317,39 @@ mod tests {
         assert!(paused["warnings"].to_string().contains("threshold"), "{paused}");
         let worse = edit(json!({"autoscaling.keda.sh/paused-replicas": "some"}));
         assert_eq!(worse["allowed"], false, "{worse}");
+    }
+
+    #[test]
+    fn a_validation_is_counted_in_the_words_that_keda_counts_it_in() {
+        let of = |change: &dyn Fn(&mut Value), more: &[Refusal]| {
+            let mut object = object("5");
+            change(&mut object);
+            let request = json!({"uid": "u", "namespace": "prod", "operation": "CREATE", "object": object});
+            let review = json!({"apiVersion": "admission.k8s.io/v1", "request": request});
+            Review::read(review.to_string().as_bytes()).unwrap().answer(more).validated
+        };
+        let reason = |path: &str, value: Value| {
+            let change = |object: &mut Value| object["spec"][path] = value.clone();
+            of(&change, &[]).unwrap().reason
+        };
+        let good = Validated { namespace: "prod".to_owned(), action: "create", reason: None };
+        assert_eq!(of(&|_| {}, &[]), Some(good));
+        assert_eq!(of(&|object| object["kind"] = json!("ScaledJob"), &[]), None, "KEDA counts no other");
+        let triggers = json!([{"type": "prometheus", "metadata": {"threshold": "many"}}]);
+        for (path, value, wanted) in [
+            ("maxReplicaCount", json!(0), "incorrect-replicas"),
+            ("minReplicaCount", json!(1000), "incorrect-replicas"),
+            ("idleReplicaCount", json!(7), "incorrect-replicas"),
+            ("triggers", triggers, "incorrect-triggers"),
+            ("advanced", json!({"scalingModifiers": {"formula": "("}}), "scaling-modifiers"),
+            ("fallback", json!({"failureThreshold": -1, "replicas": 1}), "incorrect-fallback"),
+        ] {
+            assert_eq!(reason(path, value), Some(wanted), "{path}");
+        }
+        let long = |object: &mut Value| object["metadata"]["name"] = json!("a".repeat(64));
+        assert_eq!(of(&long, &[]).unwrap().reason, Some("name-too-long"));
+        let twin = [Refusal { reason: "other-scaled-object", message: "b scales it".to_owned() }];
+        assert_eq!(of(&|_| {}, &twin).unwrap().reason, Some("other-scaled-object"));
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Directory {
         }
         let directory = Directory { path: path.to_owned(), kept: Keep::Within { segment, bytes } };
         // What is decided is the objects of a cluster, which have no one text; each segment opens with the specs.
-        Ok(Journal::new(directory, String::new(), 0).with_segment_bytes_max(segment).after(number))
+        Ok(Journal::new(directory, String::new(), 0).with_segment_bytes_max(segment).after(number).anew())
     }
 
     /// The oldest segments go, where there are too many for one more.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidegate_core::scale::spec::{Goal, Metric, ResourceGoal, Signal};
 use tidegate_core::scale::{Reading, Spec};
+use tidegate_dashboard::brief::BriefSignal;
 use tidegate_dashboard::model::{SignalState, SignalView};
 use tidegate_signals::Liveness;
 use tidegate_signals::trust::Trust;
@@ -43,6 +44,24 @@ pub(crate) fn view(spec: &Spec, readings: &BTreeMap<Arc<str>, Reading>, trust: &
         }
     };
     spec.signals.iter().map(view).collect()
+}
+
+/// The same in short, and without a sentence: nothing is allocated for one but its place.
+pub(crate) fn brief(spec: &Spec, readings: &BTreeMap<Arc<str>, Reading>, trust: &Trust) -> Vec<BriefSignal> {
+    let brief = |signal: &Signal| {
+        let (state, value) = match readings.get(&signal.name) {
+            None | Some(Reading::Absent) => (SignalState::Absent, None),
+            Some(Reading::Value { value, .. }) => (SignalState::Found, Some(*value)),
+            Some(Reading::Series(series)) => (SignalState::Found, Some(series.iter().sum())),
+            Some(Reading::Samples(_)) => (SignalState::Found, None),
+            Some(Reading::Stale { value, .. }) => (SignalState::Stale, Some(*value)),
+            Some(Reading::Error(_)) => (SignalState::Error, None),
+        };
+        let still = matches!(trust.of(&signal.name), Some((Liveness::NotMoving, _)));
+        let state = if still { SignalState::NotMoving } else { state };
+        BriefSignal { name: Arc::clone(&signal.name), value, target: goal(&signal.metric), state }
+    };
+    spec.signals.iter().map(brief).collect()
 }
 
 fn goal(metric: &Metric) -> Option<f64> {

@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 
 use super::parts::{blocks, hue, notes, pill, stat, target_path};
-use super::{Parts, decisions, devices, format, spark};
+use super::{Parts, decisions, devices, find, format, spark};
+use crate::brief::Brief;
 use crate::decision::DecisionView;
 use crate::history::Sample;
 use crate::model::{Fleet, TargetView};
@@ -20,6 +21,7 @@ pub(crate) fn fleet_parts(fleet: &Fleet, source: &dyn Source) -> Parts {
     vec![
         ("notes", notes(&fleet.notes)),
         ("summary", summary(fleet)),
+        ("find", find::field(fleet)),
         ("devices", devices::strip(fleet)),
         ("targets", targets(fleet, source)),
         ("recent", recent(fleet)),
@@ -27,16 +29,22 @@ pub(crate) fn fleet_parts(fleet: &Fleet, source: &dyn Source) -> Parts {
 }
 
 fn summary(fleet: &Fleet) -> Markup {
-    let sum = |of: fn(&TargetView) -> u32| fleet.targets.iter().map(of).sum::<u32>();
-    let (ready, wanted) = (sum(|target| target.ready), sum(|target| target.wanted));
+    let all = |of: fn(&TargetView) -> u32, rest: fn(&Brief) -> u32| {
+        fleet.targets.iter().map(of).chain(fleet.rest.iter().map(rest)).sum::<u32>()
+    };
+    let (ready, wanted) = (all(|one| one.ready, |one| one.ready), all(|one| one.wanted, |one| one.wanted));
+    let in_flight = all(|one| one.in_flight, |one| one.in_flight);
+    let waiting = all(|one| one.waiting, |one| one.waiting);
     let free = fleet.gpus.iter().filter(|gpu| gpu.holder.is_none()).count();
     let tokens: f64 = fleet.targets.iter().filter_map(|target| target.tokens_per_s).sum();
-    let trouble = fleet.targets.iter().filter(|target| target.trouble.is_some()).count();
+    let trouble = fleet.targets.iter().map(|target| &target.trouble);
+    let trouble =
+        trouble.chain(fleet.rest.iter().map(|brief| &brief.trouble)).filter(|one| one.is_some()).count();
     html! {
         dl class="stats" {
             (stat("Replicas ready", &ready.to_string(), Some(&format!("of {wanted} wanted"))))
-            (stat("In flight", &sum(|target| target.in_flight).to_string(), None))
-            (stat("Waiting", &sum(|target| target.waiting).to_string(), None))
+            (stat("In flight", &in_flight.to_string(), None))
+            (stat("Waiting", &waiting.to_string(), None))
             (stat("Tokens a second", &format::amount(tokens), None))
             @if !fleet.gpus.is_empty() {
                 (stat("GPUs free", &free.to_string(), Some(&format!("of {}", fleet.gpus.len()))))
@@ -67,8 +75,8 @@ fn targets(fleet: &Fleet, source: &dyn Source) -> Markup {
                     }
                 }
                 @if fleet.hidden > 0 {
-                    p class="aside" { (fleet.hidden) " more have no card here. " code { "tidegate why NAMESPACE/NAME" }
-                        " tells of each of them, and their metrics are at " code { "/metrics" } "." }
+                    p class="aside" { (fleet.hidden) " more have no card here. Each is found by its name above; "
+                        code { "tidegate why NAMESPACE/NAME" } " tells of it, and its metrics are at " code { "/metrics" } "." }
                 }
             }
         }

@@ -5,6 +5,7 @@
 
 mod decisions;
 mod devices;
+mod find;
 mod fleet;
 mod format;
 mod parts;
@@ -15,6 +16,7 @@ mod target;
 
 use maud::{DOCTYPE, Markup, html};
 
+pub(crate) use find::found;
 pub(crate) use fleet::fleet_parts;
 pub(crate) use target::{gone_parts, target_parts};
 

@@ -74,6 +74,7 @@ fn fleet(at_unix_s: f64, second: u32) -> Fleet {
         cost_per_hour: Some(held),
         machine: None,
         hidden: 0,
+        rest: std::sync::Arc::default(),
         notes: vec![Note {
             at_unix_s: NOW_UNIX_S - 95.0,
             severity: Severity::Warning,

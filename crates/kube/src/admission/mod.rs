@@ -4,8 +4,11 @@
 //! through a Secret, whose versions decide who was first (`keep`). Its failure policy is `Ignore`: an operator that is
 //! away must not keep anybody from applying anything, and the operator refuses later what it cannot run.
 
+mod count;
 mod keep;
 mod owners;
+
+pub use count::Counters;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use kube::Client;
 use rustls::ServerConfig;
-use tidegate_manifest::review::Review;
+use tidegate_manifest::review::{Refusal, Review};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
@@ -56,6 +59,8 @@ pub struct Config {
     pub secret: String,
     /// The ValidatingWebhookConfiguration whose `caBundle` is kept.
     pub configuration: String,
+    /// Where validations are counted.
+    pub counters: Arc<Counters>,
 }
 
 /// Why it does not serve.
@@ -103,7 +108,7 @@ pub async fn start(
     let addr = listener.local_addr().map_err(|why| Error::Listen { addr: config.addr, why })?;
     let (tls_out, tls) = watch::channel(None);
     let tasks = TaskTracker::new();
-    let (ending, asking) = (stop.clone(), client.clone());
+    let (ending, asked) = (stop.clone(), Asked::new(&client, &config));
     tasks.spawn(async move {
         tokio::select! {
             () = ending.cancelled() => {}
@@ -114,21 +119,35 @@ pub async fn start(
     tasks.spawn(async move {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = accept(listener, asking, tls, &serving, &stop) => {}
+            () = accept(listener, asked, tls, &serving, &stop) => {}
         }
     });
     Ok(Running { addr, tasks })
 }
 
+/// What a review needs.
+#[derive(Clone)]
+struct Asked {
+    client: Client,
+    reviews: Arc<Semaphore>,
+    counters: Arc<Counters>,
+}
+
+impl Asked {
+    fn new(client: &Client, config: &Config) -> Self {
+        let reviews = Arc::new(Semaphore::new(REVIEWS_MAX));
+        Asked { client: client.clone(), reviews, counters: Arc::clone(&config.counters) }
+    }
+}
+
 async fn accept(
     listener: TcpListener,
-    client: Client,
+    asked: Asked,
     mut tls: watch::Receiver<Option<Arc<ServerConfig>>>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let reviews = Arc::new(Semaphore::new(REVIEWS_MAX));
     if tls.wait_for(Option::is_some).await.is_err() {
         return;
     }
@@ -140,23 +159,23 @@ async fn accept(
             continue;
         };
         let Some(config) = tls.borrow().clone() else { continue };
-        let (client, reviews, stop) = (client.clone(), Arc::clone(&reviews), stop.clone());
+        let (asked, stop) = (asked.clone(), stop.clone());
         tasks.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = serve(socket, config, client, reviews) => {}
+                () = serve(socket, config, asked) => {}
             }
             drop(place);
         });
     }
 }
 
-async fn serve(socket: TcpStream, config: Arc<ServerConfig>, client: Client, reviews: Arc<Semaphore>) {
+async fn serve(socket: TcpStream, config: Arc<ServerConfig>, asked: Asked) {
     let handshake = TlsAcceptor::from(config).accept(socket);
     let Ok(Ok(stream)) = tokio::time::timeout(HELLO, handshake).await else { return };
     let service = service_fn(move |request| {
-        let (client, reviews) = (client.clone(), Arc::clone(&reviews));
-        async move { Ok::<_, std::convert::Infallible>(answer(request, &client, &reviews).await) }
+        let asked = asked.clone();
+        async move { Ok::<_, std::convert::Infallible>(answer(request, &asked).await) }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HELLO);
@@ -164,8 +183,8 @@ async fn serve(socket: TcpStream, config: Arc<ServerConfig>, client: Client, rev
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn answer(request: Request<Incoming>, client: &Client, reviews: &Semaphore) -> Response<Full<Bytes>> {
-    match tokio::time::timeout(ANSWER, reviewed(request, client, reviews)).await {
+async fn answer(request: Request<Incoming>, asked: &Asked) -> Response<Full<Bytes>> {
+    match tokio::time::timeout(ANSWER, reviewed(request, asked)).await {
         Ok(Ok(json)) => reply(StatusCode::OK, "application/json", json),
         Ok(Err((status, why))) => reply(status, "text/plain", why.to_owned().into_bytes()),
         Err(_) => {
@@ -177,7 +196,7 @@ async fn answer(request: Request<Incoming>, client: &Client, reviews: &Semaphore
 
 type Reviewed = Result<Vec<u8>, (StatusCode, &'static str)>;
 
-async fn reviewed(request: Request<Incoming>, client: &Client, reviews: &Semaphore) -> Reviewed {
+async fn reviewed(request: Request<Incoming>, asked: &Asked) -> Reviewed {
     if request.uri().path() != PATH {
         return Err((StatusCode::NOT_FOUND, "reviews are asked for at /validate"));
     }
@@ -185,7 +204,7 @@ async fn reviewed(request: Request<Incoming>, client: &Client, reviews: &Semapho
         return Err((StatusCode::METHOD_NOT_ALLOWED, "a review is a POST"));
     }
     let ended = (StatusCode::SERVICE_UNAVAILABLE, "the operator is ending");
-    let _place = reviews.acquire().await.map_err(|_| ended)?;
+    let _place = asked.reviews.acquire().await.map_err(|_| ended)?;
     let body = Limited::new(request.into_body(), REVIEW_BYTES_MAX).collect().await;
     let Ok(body) = body else {
         return Err((StatusCode::PAYLOAD_TOO_LARGE, "a review has at most 4 MiB, and all of it must come"));
@@ -197,11 +216,13 @@ async fn reviewed(request: Request<Incoming>, client: &Client, reviews: &Semapho
     let review = review.map_err(|_| none)?;
     // Who is told of two owners must be able to give one of them back.
     let other = match review.object().filter(|_| review.asks_anew()) {
-        Some(object) => owners::other(client, object).await,
+        Some(object) => owners::other(&asked.client, object).await,
         None => None,
     };
-    let other: Vec<String> = other.into_iter().collect();
-    tokio::task::spawn_blocking(move || review.answer(&other)).await.map_err(|_| ended)
+    let other: Vec<Refusal> = other.into_iter().collect();
+    let answer = tokio::task::spawn_blocking(move || review.answer(&other)).await.map_err(|_| ended)?;
+    answer.validated.into_iter().for_each(|validated| asked.counters.add(validated));
+    Ok(answer.json)
 }
 
 fn reply(status: StatusCode, type_: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kube::Client;
 use serde_json::Value;
+use tidegate_manifest::review::Refusal;
 
 use crate::adopt;
 use crate::ask;
@@ -17,8 +18,8 @@ const LISTS: Duration = Duration::from_secs(2);
 /// By this an autoscaler says that it does not count.
 const DISOWNED: &str = "validations.keda.sh/hpa-ownership";
 
-/// Who else scales what a ScaledObject is to scale, in a sentence.
-pub(super) async fn other(client: &Client, object: Value) -> Option<String> {
+/// Who else scales what a ScaledObject is to scale.
+pub(super) async fn other(client: &Client, object: Value) -> Option<Refusal> {
     if object.get("kind").and_then(Value::as_str) != Some("ScaledObject") {
         return None;
     }
@@ -39,7 +40,7 @@ fn workload(object: &Object) -> Option<(String, String, String)> {
     Some((gvk.group.to_string(), gvk.kind.to_string(), name.to_string()))
 }
 
-fn among(object: &Object, objects: &[Object], autoscalers: &[Object]) -> Option<String> {
+fn among(object: &Object, objects: &[Object], autoscalers: &[Object]) -> Option<Refusal> {
     let mine = workload(object)?;
     let same = |other: &&Object| workload(other).as_ref() == Some(&mine);
     let (_, kind, name) = &mine;
@@ -47,9 +48,9 @@ fn among(object: &Object, objects: &[Object], autoscalers: &[Object]) -> Option<
         objects.iter().filter(same).find(|other| other.id.name != object.id.name && adopt::ours(other));
     if let Some(twin) = twin {
         let twin = &twin.id.name;
-        return Some(format!(
-            "the ScaledObject {twin} scales the {kind} {name} already; keep one of the two"
-        ));
+        let message =
+            format!("the ScaledObject {twin} scales the {kind} {name} already; keep one of the two");
+        return Some(Refusal { reason: "other-scaled-object", message });
     }
     let counts = |hpa: &&Object| {
         !adopt::made_by_keda(hpa)
@@ -57,11 +58,12 @@ fn among(object: &Object, objects: &[Object], autoscalers: &[Object]) -> Option<
             && !adopt::hands_over(object, hpa)
     };
     let hpa = autoscalers.iter().filter(same).find(counts)?;
-    Some(format!(
+    let message = format!(
         "the HorizontalPodAutoscaler {} scales the {kind} {name} already; remove it, or keep it and have its rules run \
          with `tidegate adopt hpa/{}`",
         hpa.id.name, hpa.id.name
-    ))
+    );
+    Some(Refusal { reason: "other-hpa", message })
 }
 
 #[cfg(test)]
@@ -89,7 +91,8 @@ mod tests {
         let mine = scaled_object("a");
         assert_eq!(among(&mine, &[scaled_object("a")], &[]), None);
         let told = among(&mine, &[scaled_object("a"), scaled_object("b")], &[]).unwrap();
-        assert!(told.contains("ScaledObject b scales the Deployment llama"), "{told}");
+        assert_eq!(told.reason, "other-scaled-object");
+        assert!(told.message.contains("ScaledObject b scales the Deployment llama"), "{told:?}");
         let given_back = object(Kind::ScaledObject, "b", &json!({"annotations": {adopt::WISH: "false"}}));
         assert_eq!(among(&mine, &[given_back], &[]), None);
     }

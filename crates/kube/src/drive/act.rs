@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tidegate_core::scale::decision::Status;
 use tidegate_core::scale::{Action, Decision, Event, Fleet, Reading};
+use tidegate_manifest::Called;
 use tidegate_signals::Context;
 use tokio::time::Instant;
 
@@ -14,7 +15,7 @@ use super::tell::listen;
 use super::{Entry, Error, Mind, Operator, Weight, own};
 use crate::adopt::CLAIM;
 use crate::index::target::{Asks, Key};
-use crate::object::Object;
+use crate::object::{Kind, Object};
 use crate::status::notes;
 use crate::write::{self, How, Patch, Scale, Sent, Write};
 
@@ -314,6 +315,9 @@ impl Operator {
         match (write, outcome) {
             (Write::Scale(scale), outcome) => self.scaled(&scale, outcome)?,
             (Write::Create(job), outcome) => self.created(&job, failures, outcome)?,
+            (Write::Delete { id, .. }, Err(error)) if id.kind == Kind::Job => {
+                self.job_stays(&id, &error.to_string());
+            }
             (Write::Delete { id, .. }, Err(error)) => self.not_removed(&id, &error.to_string()),
             (Write::State(patch), outcome) => self.remembered(&patch, outcome),
             (Write::Patch(patch), Err(error)) if self.not_handed(&patch.id, &error) => {}
@@ -419,7 +423,8 @@ impl Operator {
                     // What a later count is compared with; the machine knows already.
                     fleet.spec = *to;
                 }
-                let trigger = entry.latest.as_deref().and_then(notes::trigger).map(str::to_owned);
+                let trigger = entry.latest.as_deref().and_then(notes::trigger);
+                let trigger = trigger.map(|signal| Called::metric(&entry.called, signal).to_owned());
                 let said = notes::scaled(workload, *from, *to, why, trigger.as_deref());
                 self.note(key, said);
                 if let Some(object) = object {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tidegate_core::scale::spec::Life;
 use tidegate_core::scale::{Decision, Fleet, Job, Pod, Reading, Room, Spec};
 use tidegate_core::time::{Span, Time};
+use tidegate_manifest::Called;
 use tidegate_manifest::serving::Page;
 use tidegate_signals::asker::SILENT;
 use tidegate_signals::trust::Trust;
@@ -37,6 +38,10 @@ pub struct Entry {
     pub workload: Option<Id>,
     /// What is asked for; `None` where it cannot be read.
     pub spec: Option<Spec>,
+    /// What KEDA calls its triggers.
+    pub called: Box<[Called]>,
+    /// What KEDA would call its autoscaler; empty of what is no ScaledObject.
+    pub hpa: Box<str>,
     /// Why nothing is decided, or nothing of it is done.
     pub trouble: Option<String>,
     /// What keeps its pods from running, where something does.
@@ -140,6 +145,8 @@ pub struct Entry {
     pub(super) demand: Option<Reading>,
     /// Whether it was told that no gateway has spoken yet.
     pub(super) waits: bool,
+    /// Its Jobs of an older generation that are being ended, until the last of them is gone.
+    pub(super) outdated: BTreeSet<Arc<str>>,
     /// Jobs that are being made.
     pub(super) batch: Batch,
     /// Jobs that were made, and until when watches may not know.
@@ -189,6 +196,8 @@ impl Entry {
             key,
             workload: None,
             spec: None,
+            called: Box::default(),
+            hpa: Box::default(),
             trouble: None,
             held: None,
             adoption: None,
@@ -243,6 +252,7 @@ impl Entry {
             since: Time::ORIGIN,
             demand: None,
             waits: false,
+            outdated: BTreeSet::new(),
             batch: Batch::default(),
             born: BTreeMap::new(),
         }

@@ -7,10 +7,10 @@ use tidegate_core::scale::{Event, Job};
 
 use super::entry::ECHO;
 use super::{Error, Operator};
-use crate::index::target::Key;
+use crate::index::target::{Asks, Key};
 use crate::jobs;
-use crate::object::Object;
-use crate::status::notes::Said;
+use crate::object::{Id, Object};
+use crate::status::notes::{self, Said};
 use crate::write::{self, NewJob, Sent, Write};
 
 /// Jobs that were decided, until each is made or refused.
@@ -57,7 +57,7 @@ impl Operator {
         let known: Vec<&Object> = all.iter().map(|job| &**job).collect();
         let Some(entry) = self.entries.get(key) else { return Ok(()) };
         if entry.able() && !entry.watched() {
-            self.clear(&scaled_job, &known);
+            self.clear(key, &scaled_job, &known);
         }
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         // What was made counts as running until it is seen; a list without it would make it again.
@@ -75,18 +75,44 @@ impl Operator {
         self.act(key, actions)
     }
 
-    fn clear(&mut self, scaled_job: &Object, known: &[&Object]) {
+    fn clear(&mut self, key: &Key, scaled_job: &Object, known: &[&Object]) {
         if self.connection.read_only {
             return;
         }
         let (now, foreground) = (self.clock.now(), jobs::foreground(scaled_job));
         let history = jobs::beyond_history(scaled_job, known).into_iter().map(|job| (job, false));
-        let outdated = jobs::outdated(scaled_job, known).into_iter().map(|job| (job, foreground));
+        let outdated = jobs::outdated(scaled_job, known);
+        self.say_rollout(key, &outdated);
+        let outdated = outdated.into_iter().filter(|job| !job.deleting()).map(|job| (job, foreground));
         for (job, foreground) in history.chain(outdated) {
             let write = Write::Delete { id: job.id.clone(), uid: job.uid().into(), foreground };
             if !self.queue.holds(&write) {
                 self.queue.push(write, now);
             }
+        }
+    }
+
+    /// Tells that Jobs of an older generation are being ended, and when the last of them is gone.
+    fn say_rollout(&mut self, key: &Key, outdated: &[&Object]) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let begins = entry.outdated.is_empty();
+        entry.outdated.extend(outdated.iter().map(|job| Arc::clone(&job.id.name)));
+        let count = entry.outdated.len();
+        if begins && count > 0 {
+            self.note(key, notes::rollout_begins(count));
+        } else if !begins && outdated.is_empty() {
+            entry.outdated.clear();
+            self.note(key, notes::rollout_is_over(count));
+        }
+    }
+
+    /// A Job of an older generation stays, since its removal is refused.
+    pub(super) fn job_stays(&mut self, job: &Id, why: &str) {
+        let of = self.index.object(job).and_then(|job| job.labels().remove(jobs::LABEL));
+        let Some(name) = of else { return };
+        let key = Key { asks: Asks::ScaledJob, namespace: Arc::clone(&job.namespace), name: name.into() };
+        if self.entries.get(&key).is_some_and(|entry| entry.outdated.contains(&job.name)) {
+            self.note_at_times(&key, notes::rollout_fails(&job.name, why));
         }
     }
 

@@ -24,6 +24,7 @@ use crate::index::target::{self, Asks, Key, Read};
 use crate::index::{Index, Touched};
 use crate::object::{Change, Id, Kind, Object, Scope};
 use crate::owner;
+use crate::status::hpa_name;
 use crate::status::notes::Said;
 use crate::watch::News;
 use crate::write::{How, Patch, Write};
@@ -247,8 +248,13 @@ impl Operator {
         if let Some(text) = missing.and_then(|id| unseen(id, &self.index, &self.blind)) {
             entry.trouble.get_or_insert(text);
         }
+        let called = target.triggers;
         let spec = self.with_demand(key, object, target.spec);
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+        entry.called = called;
+        if key.asks == Asks::ScaledObject {
+            entry.hpa = hpa_name(object).into();
+        }
         let known = entry.spec.replace(spec.clone());
         let name = Arc::clone(&entry.name);
         if self.control.spec(&name).is_none() {

@@ -53,6 +53,7 @@ impl Operator {
             object: &object,
             asks: key.asks,
             spec: entry.spec.as_ref(),
+            called: &entry.called,
             readings: &entry.readings,
             decision: entry.latest.as_deref(),
             trouble: entry.trouble.as_deref(),

@@ -225,16 +225,20 @@ impl Index {
 
     /// A workload's replicas. Where its kind does not count those that are ready, they are those of its pods; where
     /// it does not say which its pods are, all that there are, since what counts as none would be scaled as none.
+    ///
+    /// Where its kind counts them, and has none yet, its pods are looked at too: a first one is ready, and has
+    /// answered, before the controller has counted it, and who was answered did not leave before one was ready.
     #[must_use]
     pub fn fleet(&self, id: &Id) -> Option<Fleet> {
         let workload = self.workloads.get(id)?;
-        let Fleet { spec, status, .. } = workload.fleet;
-        if !workload.count_ready {
+        let Fleet { spec, status, ready, .. } = workload.fleet;
+        if !workload.count_ready && (ready > 0 || status == 0) {
             return Some(workload.fleet);
         }
         let ready = match workload.selector {
             Some(_) => self.pods_of(id).filter(|(_, facts)| facts.ready && !facts.deleting).count(),
-            None => status as usize,
+            None if workload.count_ready => status as usize,
+            None => 0,
         };
         let ready = u32::try_from(ready).unwrap_or(u32::MAX).min(status);
         Some(Fleet { spec, status, ready, starting: status - ready })

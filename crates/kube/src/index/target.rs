@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tidegate_core::scale::Spec;
 use tidegate_manifest::bound::token_secret;
 use tidegate_manifest::serving::{CA, Entry, KEY};
-use tidegate_manifest::{Finding, Manifests, Severity, Source, Target, load, lower};
+use tidegate_manifest::{Finding, Manifests, Severity, Source, Target, live, lower};
 
 use super::Index;
 use crate::adopt;
@@ -196,7 +196,7 @@ pub fn read(index: &mut Index, key: &Key, cluster: &str) -> Option<Result<Box<Re
     let workload = gathered.gather(&object);
     let Gathered { uses, sources, .. } = gathered;
     index.uses(key, uses);
-    let manifests = load(&sources);
+    let manifests = live(&sources);
     let lowered = lower(&manifests);
     let mut findings = manifests.findings.iter().chain(&lowered.findings);
     let error = findings.find(|finding| finding.severity == Severity::Error).map(sentence);

@@ -85,6 +85,36 @@ fn replicas_are_counted_without_reading_the_target_again() {
 }
 
 #[test]
+fn a_first_pod_that_is_ready_counts_before_the_controller_has_counted_it() {
+    let mut index = populated();
+    let mut uncounted = deployment(1, 1);
+    uncounted.json["status"]["readyReplicas"] = Value::Null;
+    let id = uncounted.id.clone();
+    index.apply(Change::Applied(Box::new(uncounted)));
+    let starting = Fleet { spec: 1, status: 1, ready: 0, starting: 1 };
+    let is = |index: &Index, ready: u32| {
+        index.fleet(&id) == Some(Fleet { ready, starting: 1 - ready, ..starting })
+    };
+    let pod = |ready: &str| {
+        let mut pod = object(
+            Kind::Pod,
+            "prod",
+            "llama-a",
+            json!({
+                "spec": {"containers": []},
+                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]},
+            }),
+        );
+        pod.json["metadata"]["labels"] = json!({"app": "llama"});
+        Change::Applied(Box::new(pod))
+    };
+    index.apply(pod("False"));
+    assert!(is(&index, 0), "{:?}", index.fleet(&id));
+    index.apply(pod("True"));
+    assert!(is(&index, 1), "{:?}", index.fleet(&id));
+}
+
+#[test]
 fn a_status_written_by_ourselves_touches_nobody() {
     let mut index = populated();
     let mut again = (*index.object(&key().id()).unwrap()).clone();
@@ -182,4 +212,18 @@ fn each_change_of_an_object_is_another_version() {
     let touched = index.apply(Change::Applied(Box::new((*again).clone())));
     assert!(touched.is_empty(), "the same is nothing to read");
     assert!(index.version(&id) > before);
+}
+
+#[test]
+fn a_field_of_a_newer_version_keeps_no_target_from_being_decided() {
+    let mut index = populated();
+    let metadata = json!({"addressFromEnv": "REDIS", "listName": "jobs", "listLength": "5"});
+    let mut object = scaled_object(metadata);
+    object.json["spec"]["warmPool"] = json!({"size": 3});
+    object.json["spec"]["triggers"][0]["sampling"] = json!("fast");
+    index.apply(Change::Applied(Box::new(object.clone())));
+    assert!(target::read(&mut index, &key(), "tidegate").unwrap().is_ok());
+    object.json["spec"]["maxReplicaCount"] = json!("many");
+    index.apply(Change::Applied(Box::new(object)));
+    assert!(target::read(&mut index, &key(), "tidegate").unwrap().is_err(), "not vacuous");
 }

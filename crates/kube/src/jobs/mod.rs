@@ -85,19 +85,17 @@ pub fn beyond_history<'a>(scaled_job: &Object, jobs: &[&'a Object]) -> Vec<&'a O
     surplus
 }
 
-/// Unfinished Jobs of an older generation, where the rollout ends them.
+/// Unfinished Jobs of an older generation, where the rollout ends them; those that are ending already among them.
 #[must_use]
 pub fn outdated<'a>(scaled_job: &Object, jobs: &[&'a Object]) -> Vec<&'a Object> {
-    let mut surplus = Vec::new();
-    if immediate(scaled_job) {
-        let generation = scaled_job.generation().map(|number| number.to_string());
-        let old = jobs.iter().copied().filter(|job| {
-            stand(job) == Stand::Unfinished && job.annotation(GENERATION) != generation.as_deref()
-        });
-        surplus.extend(old);
+    if !immediate(scaled_job) {
+        return Vec::new();
     }
-    surplus.retain(|job| !job.deleting());
-    surplus
+    let generation = scaled_job.generation().map(|number| number.to_string());
+    let old = |job: &&Object| {
+        stand(job) == Stand::Unfinished && job.annotation(GENERATION) != generation.as_deref()
+    };
+    jobs.iter().copied().filter(old).collect()
 }
 
 /// When a Job ended. A failed one has no completion time; its condition has one.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tidegate_core::scale::decision::{AbsentAs, Because, Decision, Rule};
 use tidegate_core::scale::spec::{Activation, Kind, Metric, Signal};
 use tidegate_core::scale::{Reading, Spec};
+use tidegate_manifest::Called;
 
 /// What was read last of each signal.
 pub type Readings = BTreeMap<Arc<str>, Reading>;
@@ -80,24 +81,32 @@ pub(super) fn failures(decision: &Decision, name: &Arc<str>, threshold: u32) -> 
 }
 
 /// `status.health`: KEDA keeps it where there is a fallback; `None` elsewhere, and while it is paused.
-pub(super) fn health(spec: &Spec, decision: &Decision) -> Option<Value> {
+pub(super) fn health(spec: &Spec, called: &[Called], decision: &Decision) -> Option<Value> {
     let Kind::ScaledObject(keda) = &spec.kind else { return None };
     let fallback = keda.fallback.as_ref().filter(|_| !(keda.pause.all || keda.pause.at.is_some()))?;
     let external = spec.signals.iter().filter(|signal| matches!(signal.metric, Metric::External(_)));
     let each = external.map(|signal| {
         let failures = failures(decision, &signal.name, fallback.failure_threshold);
         let status = if failures == 0 { "Happy" } else { "Failing" };
-        (signal.name.to_string(), json!({"numberOfFailures": failures, "status": status}))
+        (
+            Called::metric(called, &signal.name).to_owned(),
+            json!({"numberOfFailures": failures, "status": status}),
+        )
     });
     Some(Value::Object(each.collect()))
 }
 
 /// `status.triggersActivity`.
-pub(super) fn told_of(spec: &Spec, readings: &Readings, decision: Option<&Decision>) -> Value {
-    let each = triggers(spec, readings, decision);
-    let each: Map<String, Value> =
-        each.map(|(signal, active)| (signal.name.to_string(), json!({"isActive": active}))).collect();
-    Value::Object(each)
+pub(super) fn told_of(
+    spec: &Spec,
+    called: &[Called],
+    readings: &Readings,
+    decision: Option<&Decision>,
+) -> Value {
+    let each = triggers(spec, readings, decision).map(|(signal, active)| {
+        (Called::metric(called, &signal.name).to_owned(), json!({"isActive": active}))
+    });
+    Value::Object(each.collect())
 }
 
 #[cfg(test)]

@@ -74,11 +74,11 @@ pub(super) fn all(of: &Facts<'_>) -> Vec<Value> {
     if let Some(decision) = of.decision {
         for (type_, condition) in decided(&decision.conditions) {
             if let Some((status, reason)) = condition {
-                all.set(type_, status, reason, message(reason));
+                all.set(type_, status, reason, message(of.asks, reason));
             }
         }
         if let (Asks::ScaledObject, Some((status, reason))) = (of.asks, hpa(&decision.conditions)) {
-            all.set("HPAActive", status, reason, message(reason));
+            all.set("HPAActive", status, reason, message(of.asks, reason));
         }
     }
     // Who has just begun does not know yet that it is over.
@@ -91,10 +91,10 @@ pub(super) fn all(of: &Facts<'_>) -> Vec<Value> {
     match (of.trouble, of.decision) {
         (Some(trouble), _) => {
             all.set("Ready", Status::False, failed(of.asks), trouble);
-            all.set("Active", Status::Unknown, "UnknownState", message("UnknownState"));
+            all.set("Active", Status::Unknown, "UnknownState", message(of.asks, "UnknownState"));
         }
         (None, Some(decision)) if decision.conditions.ready.is_none() => {
-            all.set("Ready", Status::True, ready(of.asks), message(ready(of.asks)));
+            all.set("Ready", Status::True, ready(of.asks), message(of.asks, ready(of.asks)));
         }
         _ => {}
     }
@@ -117,24 +117,75 @@ const fn failed(asks: Asks) -> &'static str {
 
 /// A sentence for each reason. It says nothing that changes from second to second: a message that did
 /// would be a write a second.
-fn message(reason: &str) -> &'static str {
+fn message(asks: Asks, reason: &str) -> &'static str {
     match reason {
+        "TriggerError" if asks == Asks::ScaledJob => {
+            "Triggers defined in ScaledJob are not working correctly"
+        }
+        "PartialTriggerError" if asks == Asks::ScaledJob => {
+            "Some triggers defined in ScaledJob are not working correctly"
+        }
         "ScaledObjectReady" => "ScaledObject is defined correctly and is ready for scaling",
-        "ScaledJobReady" => "ScaledJob is defined correctly and is ready to scaling",
+        "ScaledJobReady" => "ScaledJob is defined correctly and is ready for scaling",
         "ScalerActive" => "Scaling is performed because triggers are active",
         "ScalerNotActive" => "Scaling is not performed because triggers are not active",
         "ScalerCooldown" => "Scaler cooling down because triggers are not active",
         "FallbackExists" => "At least one trigger is falling back on this scaled object",
         "NoFallbackFound" => "No fallbacks are active on this scaled object",
         "TriggerError" => "Triggers defined in ScaledObject are not working correctly",
-        "PartialTriggerError" => "Some of the triggers defined in ScaledObject are not working correctly",
+        "PartialTriggerError" => "Some triggers defined in ScaledObject are not working correctly",
         "UnknownState" => "Nothing is decided, so nobody knows whether triggers are active",
         "HPAActive" => "The metrics of the autoscaler can be read",
         "ScalingDisabled" => "Nothing runs, so the autoscaler has nothing to scale",
         "ScaledJobPaused" => "ScaledJob is paused",
-        "ScaledJobUnpaused" => "pause annotation removed for ScaledJob",
+        "ScaledJobUnpaused" => "ScaledJob is unpaused",
         "ScaledObjectPaused" => "ScaledObject is paused",
         "ScaledObjectUnpaused" => "pause annotation removed for ScaledObject",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_say_what_kedas_say() {
+        for (asks, reason, wanted) in [
+            (
+                Asks::ScaledObject,
+                "ScaledObjectReady",
+                "ScaledObject is defined correctly and is ready for scaling",
+            ),
+            (Asks::ScaledJob, "ScaledJobReady", "ScaledJob is defined correctly and is ready for scaling"),
+            (
+                Asks::ScaledObject,
+                "TriggerError",
+                "Triggers defined in ScaledObject are not working correctly",
+            ),
+            (Asks::ScaledJob, "TriggerError", "Triggers defined in ScaledJob are not working correctly"),
+            (
+                Asks::ScaledObject,
+                "PartialTriggerError",
+                "Some triggers defined in ScaledObject are not working correctly",
+            ),
+            (
+                Asks::ScaledJob,
+                "PartialTriggerError",
+                "Some triggers defined in ScaledJob are not working correctly",
+            ),
+            (Asks::ScaledObject, "ScalerCooldown", "Scaler cooling down because triggers are not active"),
+            (Asks::ScaledObject, "ScaledObjectPaused", "ScaledObject is paused"),
+            (Asks::ScaledObject, "ScaledObjectUnpaused", "pause annotation removed for ScaledObject"),
+            (Asks::ScaledJob, "ScaledJobUnpaused", "ScaledJob is unpaused"),
+            (
+                Asks::ScaledObject,
+                "FallbackExists",
+                "At least one trigger is falling back on this scaled object",
+            ),
+            (Asks::ScaledObject, "NoFallbackFound", "No fallbacks are active on this scaled object"),
+        ] {
+            assert_eq!(message(asks, reason), wanted, "{asks:?} {reason}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use tidegate_core::scale::spec::{Kind, Metric};
 use tidegate_core::scale::{Decision, Spec};
 use tidegate_core::time::Time;
+use tidegate_manifest::Called;
 
 use self::activity::Readings;
 use crate::index::target::Asks;
@@ -43,6 +44,8 @@ pub struct Facts<'a> {
     pub asks: Asks,
     /// What it asks for; `None` where that cannot be read.
     pub spec: Option<&'a Spec>,
+    /// What KEDA calls its triggers: the names by which a status speaks of them.
+    pub called: &'a [Called],
     /// What was read last of its signals.
     pub readings: &'a Readings,
     /// What was decided last.
@@ -166,10 +169,16 @@ fn keep(stands: &Value, names: &[&str], status: &mut Map<String, Value>) {
     }
 }
 
+/// The name of the HorizontalPodAutoscaler that KEDA would make of a ScaledObject; there is none of it here.
+#[must_use]
+pub fn hpa_name(object: &Object) -> String {
+    let name =
+        object.text("/spec/advanced/horizontalPodAutoscalerConfig/name").filter(|name| !name.is_empty());
+    name.map_or_else(|| format!("keda-hpa-{}", object.id.name), str::to_owned)
+}
+
 fn scaled_object(of: &Facts<'_>, stands: &Value, status: &mut Map<String, Value>) {
-    let name = of.object.text("/spec/advanced/horizontalPodAutoscalerConfig/name");
-    let name = name.map_or_else(|| format!("keda-hpa-{}", of.object.id.name), str::to_owned);
-    status.insert("hpaName".to_owned(), json!(name));
+    status.insert("hpaName".to_owned(), json!(hpa_name(of.object)));
     if let Some((gvk, resource)) = of.workload {
         status.insert("scaleTargetKind".to_owned(), json!(gvk.keda()));
         let gvkr = json!({
@@ -194,7 +203,7 @@ fn of_spec(of: &Facts<'_>, spec: &Spec, status: &mut Map<String, Value>) {
     let names = |external_ones: bool| -> Vec<Value> {
         let signals = spec.signals.iter().filter(|signal| external(&signal.metric) == external_ones);
         let signals = signals.filter(|signal| !matches!(signal.metric, Metric::Demand));
-        signals.map(|signal| json!(&*signal.name)).collect()
+        signals.map(|signal| json!(Called::metric(of.called, &signal.name))).collect()
     };
     status.insert("externalMetricNames".to_owned(), Value::Array(names(true)));
     let resources: Vec<Value> = spec
@@ -213,11 +222,11 @@ fn of_spec(of: &Facts<'_>, spec: &Spec, status: &mut Map<String, Value>) {
     {
         status.insert("compositeScalerName".to_owned(), json!(COMPOSITE));
     }
-    let activity = activity::told_of(spec, of.readings, of.decision);
+    let activity = activity::told_of(spec, of.called, of.readings, of.decision);
     if !empty(&activity) {
         status.insert("triggersActivity".to_owned(), activity);
     }
-    if let Some(health) = of.decision.and_then(|decision| activity::health(spec, decision)) {
+    if let Some(health) = of.decision.and_then(|decision| activity::health(spec, of.called, decision)) {
         status.insert("health".to_owned(), health);
     }
 }

@@ -142,6 +142,26 @@ pub fn not_updated(asks: Asks, why: &str) -> Option<Said> {
     words(asks).map(|words| said(true, words.update_failed, why))
 }
 
+/// Jobs of an older version of a ScaledJob are being ended, because its rollout says so.
+#[must_use]
+pub fn rollout_begins(jobs: usize) -> Said {
+    let message = format!("Ending {jobs} Jobs of an older version of the ScaledJob");
+    said(false, "ScaledJobRolloutCleanupStarted", message)
+}
+
+/// They are gone.
+#[must_use]
+pub fn rollout_is_over(jobs: usize) -> Said {
+    let message = format!("{jobs} Jobs of an older version of the ScaledJob have ended");
+    said(false, "ScaledJobRolloutCleanupCompleted", message)
+}
+
+/// One of them may not be ended.
+#[must_use]
+pub fn rollout_fails(job: &str, why: &str) -> Said {
+    said(true, "ScaledJobRolloutCleanupFailed", format!("The Job {job} cannot be ended: {why}"))
+}
+
 /// An authentication came, has changed, or is gone.
 #[must_use]
 pub fn authentication(kind: &Kind, happened: Happened) -> Option<Said> {

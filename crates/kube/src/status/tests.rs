@@ -34,6 +34,7 @@ fn facts<'a>(object: &'a Object, decision: &'a Decision, gvk: &'a Gvk) -> Facts<
         object,
         asks: Asks::ScaledObject,
         spec: None,
+        called: &[],
         decision: Some(decision),
         readings: &NOTHING,
         trouble: None,
@@ -252,4 +253,24 @@ fn a_query_without_data_is_a_condition_of_its_own_that_others_never_have() {
     let stands = object(told);
     (facts.object, facts.silent) = (&stands, None);
     assert_eq!(none(&status(&facts).unwrap().json["status"]["conditions"]).unwrap().0, "False");
+}
+
+#[test]
+fn a_trigger_with_a_name_of_its_own_is_told_of_under_the_metric_that_keda_gives_it() {
+    let text = "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: llama, namespace: prod}\n\
+                spec:\n  scaleTargetRef: {name: llama}\n  triggers:\n  - type: redis\n    name: backlog\n    \
+                metadata: {listName: jobs:new, address: 'none:1'}\n  - type: cron\n    metadata: {timezone: UTC, \
+                start: 0 8 * * *, end: 0 18 * * *, desiredReplicas: '2'}\n";
+    let manifests = tidegate_manifest::load(&[tidegate_manifest::Source::new("a.yaml", text)]);
+    let target = tidegate_manifest::lower(&manifests).targets.into_iter().next().unwrap();
+    let readings = Readings::from([("backlog".into(), Reading::Value { value: 3.0, active: None })]);
+    let (gvk, decision) = (Gvk::of(None, None), decision((Status::True, "ScalerActive")));
+    let fresh = object(json!({}));
+    let mut facts = facts(&fresh, &decision, &gvk);
+    (facts.spec, facts.called, facts.readings) = (Some(&target.spec), &target.triggers, &readings);
+    let told = status(&facts).unwrap().json["status"].clone();
+    assert_eq!(told["externalMetricNames"], json!(["s0-redis-jobs-new", "s1-cron-UTC-08xxx-018xxx"]));
+    assert_eq!(told["triggersActivity"], json!({"s0-redis-jobs-new": {"isActive": true}}));
+    assert_eq!(&*target.triggers[0].scaler, "backlog");
+    assert_eq!(&*target.triggers[1].scaler, "cronScaler");
 }

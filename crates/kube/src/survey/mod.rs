@@ -15,7 +15,7 @@ use serde_json::Value;
 use tidegate_core::time::Time;
 use tidegate_doctor::cluster::{Cluster, METRICS, Operators, Quota};
 use tidegate_manifest::lint::lint;
-use tidegate_manifest::{Finding, Source, load};
+use tidegate_manifest::{Finding, Source, live};
 
 use crate::ask::{self, renewed};
 use crate::migrate;
@@ -48,6 +48,8 @@ struct Listed {
     others: Vec<(Gvk, Vec<Value>)>,
     budgets: Vec<Value>,
     quotas: Vec<Value>,
+    /// What asks for CloudEvents, by kind.
+    event_sources: Vec<(&'static str, Vec<Value>)>,
     pods: Vec<Value>,
     events: Vec<Value>,
     /// `None` where they cannot be listed, as the next.
@@ -120,6 +122,7 @@ async fn list(client: &Client, namespace: Option<&str>) -> Listed {
         quotas: take().unwrap_or_default(),
         ..Listed::default()
     };
+    listed.event_sources = event_sources(client, &place).await;
     listed.others = others(client, &place, &listed, &mut unseen).await;
     let pods = take();
     listed.events = take().unwrap_or_default();
@@ -132,6 +135,15 @@ async fn list(client: &Client, namespace: Option<&str>) -> Listed {
     listed.pods = pods.unwrap_or_default();
     listed.unseen = unseen.into_iter().collect();
     listed
+}
+
+/// What asks for CloudEvents. Most clusters have no definition of it, so what cannot be listed is not named.
+async fn event_sources(client: &Client, place: &str) -> Vec<(&'static str, Vec<Value>)> {
+    let root = "/apis/eventing.keda.sh/v1alpha1";
+    let (some, all) =
+        (format!("{root}{place}/cloudeventsources"), format!("{root}/clustercloudeventsources"));
+    let (some, all) = tokio::join!(ask::pages(client, &some, ""), ask::pages(client, &all, ""));
+    vec![("CloudEventSource", some.unwrap_or_default()), ("ClusterCloudEventSource", all.unwrap_or_default())]
 }
 
 /// Workloads of kinds that scalers name, beside those that are listed anyhow.
@@ -252,7 +264,10 @@ fn linted(listed: &Listed, known: &BTreeSet<String>) -> Vec<Finding> {
             scaled.for_each(|one| push(&gvk.api_version(), &gvk.kind, one));
         }
     }
+    for (kind, all) in &listed.event_sources {
+        all.iter().for_each(|one| push("eventing.keda.sh/v1alpha1", kind, one));
+    }
     listed.budgets.iter().for_each(|one| push("policy/v1", "PodDisruptionBudget", one));
     listed.quotas.iter().for_each(|one| push("v1", "ResourceQuota", one));
-    lint(&load(&sources))
+    lint(&live(&sources))
 }

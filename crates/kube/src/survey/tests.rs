@@ -126,6 +126,20 @@ fn live_objects_are_linted_and_those_that_keda_made_are_not() {
     assert_eq!(reads, [[USAGE].into(), [].into(), [EXTERNAL].into()], "what KEDA serves is its own");
 }
 
+#[test]
+fn who_asks_for_cloud_events_is_told_that_nobody_sends_them() {
+    let source = json!({"metadata": {"namespace": "prod", "name": "audit"},
+        "spec": {"destination": {"http": {"uri": "http://audit:8080"}}}, "status": {"conditions": []}});
+    let all = json!({"metadata": {"name": "everything"}, "spec": {}});
+    let event_sources = vec![("CloudEventSource", vec![source]), ("ClusterCloudEventSource", vec![all])];
+    let survey = at(Listed { event_sources, ..Listed::default() });
+    let told: Vec<(&str, &str)> = survey.findings.iter().map(|found| (found.code, &*found.file)).collect();
+    assert_eq!(
+        told,
+        [("TG014", "CloudEventSource prod/audit"), ("TG014", "ClusterCloudEventSource /everything")]
+    );
+}
+
 /// Something that another controls.
 fn owned(name: &str, kind: &str, owner: &str, status: &serde_json::Value) -> serde_json::Value {
     let mut object = pod(name, status);

@@ -225,7 +225,7 @@ async fn who_scales_a_real_deployment_again_and_again_is_answered_by_decisions_a
     let made = operator.told.decisions();
     let ours = || log.changes(&candidate).into_iter().filter(|entry| entry.scales("llama"));
     super::rig::within("they have met", async {
-        while ours().filter(|entry| entry.code == 409).count() < 5 || operator.told.decisions() < made + 10 {
+        while ours().filter(|entry| entry.code == 409).count() < 3 || operator.told.decisions() < made + 10 {
             real.kubectl(&["scale", "deployment/llama", "--replicas=7"]).await;
         }
     })

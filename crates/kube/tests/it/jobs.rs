@@ -87,12 +87,44 @@ async fn finished_jobs_go_in_the_background_and_outdated_ones_as_the_rollout_say
     // The generation alone is nothing to read it for.
     server.edit("scaledjobs", "prod", "batch", |object| object["spec"]["maxReplicaCount"] = json!(9));
     until("the outdated one goes", || server.get("jobs", "prod", &names[1]).is_none()).await;
+    until("its end is told", || said(&server, "ScaledJobRolloutCleanupCompleted").len() == 1).await;
+    let told = ["ScaledJobRolloutCleanupStarted", "ScaledJobRolloutCleanupCompleted"]
+        .map(|reason| said(&server, reason));
+    assert_eq!(told[0], ["Ending 1 Jobs of an older version of the ScaledJob"]);
+    assert_eq!(told[1], ["1 Jobs of an older version of the ScaledJob have ended"]);
     let written = server.written();
     let policy = |name: &str| {
         let found = written.iter().find(|one| one.method == Method::DELETE && one.path.ends_with(name));
         found.unwrap().body["propagationPolicy"].clone()
     };
     assert_eq!((policy(&names[0]), policy(&names[1])), (json!("Background"), json!("Foreground")));
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outdated_job_that_may_not_be_ended_is_told_and_ended_once_it_may() {
+    let (server, prometheus) = one(8.0, json!({})).await;
+    let operator = Operator::start(&server, false).await;
+    until("two jobs", || server.all("jobs").len() == 2).await;
+    prometheus.set(Some(0.0));
+    server.refuse(Method::DELETE, "/jobs", Some(403));
+    server.edit("scaledjobs", "prod", "batch", |object| {
+        object["metadata"]["generation"] = json!(2);
+        object["spec"]["maxReplicaCount"] = json!(9);
+    });
+    let failed = || said(&server, "ScaledJobRolloutCleanupFailed");
+    until("the refusal is told", || !failed().is_empty()).await;
+    assert!(failed()[0].starts_with("The Job "), "{:?}", failed());
+    assert_eq!(said(&server, "ScaledJobRolloutCleanupCompleted"), [""; 0]);
+    server.refuse(Method::DELETE, "/jobs", None);
+    // Whatever comes of them is looked at anew.
+    for job in server.all("jobs") {
+        server.edit("jobs", "prod", job["metadata"]["name"].as_str().unwrap(), |job| {
+            job["metadata"]["labels"]["seen"] = json!("again");
+        });
+    }
+    until("they are gone", || server.all("jobs").is_empty()).await;
+    until("which is told", || said(&server, "ScaledJobRolloutCleanupCompleted").len() == 1).await;
     operator.stop().await;
 }
 

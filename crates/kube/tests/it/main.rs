@@ -22,6 +22,7 @@ mod memory;
 mod news;
 mod outage;
 mod real;
+mod recorded;
 mod rig;
 mod rights;
 mod rivals_real;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tidegate_core::scale::Decision;
 use tidegate_core::scale::decision::{Because, Rule};
 use tidegate_core::time::Time;
+use tidegate_journal::Recorder;
 use tidegate_kube::client::{Connection, Options};
 use tidegate_kube::demand::listen::Inbox;
 use tidegate_kube::drive::{self, Audience, View, Weight};
@@ -182,6 +183,8 @@ pub(crate) struct Setup {
     pub(crate) shard: Option<&'static str>,
     /// What gateways say.
     pub(crate) gateways: Option<Inbox>,
+    /// Who takes down what it does.
+    pub(crate) recorder: Option<Box<dyn Recorder + Send>>,
 }
 
 /// An operator at work.
@@ -221,7 +224,7 @@ impl Operator {
     }
 
     pub(crate) async fn of(kubeconfig: &Path, setup: Setup) -> Operator {
-        let Setup { advise, namespaces, clock, selector, shard, gateways } = setup;
+        let Setup { advise, namespaces, clock, selector, shard, gateways, recorder } = setup;
         let kubeconfig = Some(kubeconfig.to_owned());
         let options = Options { kubeconfig, read_only: advise, ..Options::default() };
         let runtime =
@@ -240,7 +243,7 @@ impl Operator {
             me: format!("test_{}", fastrand::u64(..)),
             clock: clock.unwrap_or_else(Clock::unix),
             audience: Box::new(told.clone()),
-            recorder: None,
+            recorder,
             gateways,
             queries: Queries::Remote,
             kept: Arc::new(Kept::new(false)),

@@ -1,6 +1,7 @@
 //! Admission by a real API server, over TLS with certificates of our own making.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -23,6 +24,7 @@ pub(crate) async fn replica(cluster: &Cluster, stop: &CancellationToken) -> Runn
         namespace: "tidegate".to_owned(),
         secret: "tidegate-webhook-certs".to_owned(),
         configuration: "tidegate".to_owned(),
+        counters: Arc::default(),
     };
     let (out, mut remarks) = mpsc::channel::<String>(16);
     tokio::spawn(async move { while remarks.recv().await.is_some() {} });

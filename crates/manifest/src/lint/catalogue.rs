@@ -45,6 +45,7 @@ rules! {
     "TG011" "unknown-annotation" Warning Some(super::annotations::unknown_annotation);
     "TG012" "deprecated-metric-name" Warning None;
     "TG013" "unknown-parameter" Warning None;
+    "TG014" "events-not-sent" Warning Some(super::events::events_not_sent);
     "TG101" "averages-twice" Error Some(super::average::averages_twice);
     "TG102" "total-under-value" Error Some(super::average::total_under_value);
     "TG103" "several-series" Error Some(super::series::several_series);

@@ -9,6 +9,7 @@ mod annotations;
 mod average;
 mod catalogue;
 mod disruption;
+mod events;
 mod expander;
 mod facts;
 mod image;

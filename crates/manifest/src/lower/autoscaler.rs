@@ -86,6 +86,7 @@ pub(super) fn lower(
         document,
         crons: Vec::new(),
         aliases: BTreeMap::new(),
+        triggers: Box::default(),
     })
 }
 

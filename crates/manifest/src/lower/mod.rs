@@ -13,6 +13,7 @@ mod scaled_object;
 mod triggers;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tidegate_core::scale::Spec;
 use tidegate_core::time::Span;
@@ -38,6 +39,29 @@ pub struct Target {
     pub crons: Vec<CronSignal>,
     /// Other names under which observations may name a signal, to its name in the spec.
     pub aliases: BTreeMap<String, String>,
+    /// What KEDA's metrics and statuses call each trigger, in the manifest's order; none of an autoscaler.
+    pub triggers: Box<[Called]>,
+}
+
+/// What KEDA calls a trigger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// The name of its signal here.
+    pub signal: Arc<str>,
+    /// The metric that KEDA gives to the autoscaler, `s<index>-…`, whatever the trigger's own name; `cpu` or `memory`
+    /// of those two. What only the source tells (what an `external` server calls its metric, a database's name
+    /// that stands in a Secret) is not in it: it is `s<index>-<type>` then.
+    pub metric: Arc<str>,
+    /// The trigger's own name, else [`crate::trigger::TriggerType::scaler`].
+    pub scaler: Arc<str>,
+}
+
+impl Called {
+    /// The metric of a signal in KEDA's words; the signal's own name where there is none.
+    #[must_use]
+    pub fn metric<'a>(all: &'a [Called], signal: &'a str) -> &'a str {
+        all.iter().find(|called| *called.signal == *signal).map_or(signal, |called| &called.metric)
+    }
 }
 
 /// A `cron` trigger.

@@ -45,6 +45,7 @@ pub(super) fn lower(
         document,
         crons: lowered.crons,
         aliases: lowered.aliases,
+        triggers: lowered.called.into(),
     })
 }
 

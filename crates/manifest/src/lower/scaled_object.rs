@@ -91,6 +91,7 @@ pub(super) fn lower(
         document,
         crons: lowered.crons,
         aliases: lowered.aliases,
+        triggers: lowered.called.into(),
     })
 }
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use tidegate_core::scale::spec::{Activation, Metric, Signal};
 use tidegate_core::time::Span;
 
-use super::{CronSignal, Faults, stale_after};
+use super::{Called, CronSignal, Faults, stale_after};
 use crate::bound::Bound;
 use crate::kinds::keda::ScaleTrigger;
 use crate::nearest::nearest;
 use crate::path;
-use crate::trigger::{self, FaultKind, Owner, Source, Trigger};
+use crate::trigger::{self, FaultKind, Owner, Source, Trigger, TriggerType};
 
 /// Triggers one object may have: each is asked every second.
 const TRIGGERS_MAX: usize = 64;
@@ -22,6 +22,7 @@ pub(super) struct Signals {
     pub(super) signals: Vec<Signal>,
     pub(super) crons: Vec<CronSignal>,
     pub(super) aliases: BTreeMap<String, String>,
+    pub(super) called: Vec<Called>,
 }
 
 /// Lowers all triggers; faults are told and leave the trigger out.
@@ -44,6 +45,7 @@ pub(super) fn lower(bound: &Bound<'_>, polling_interval: Span, faults: &mut Faul
             Ok(trigger) => {
                 deprecated(index, &trigger, faults);
                 unknown(index, &trigger, faults);
+                lowered.called.push(called(index, &trigger, declared, &faults.document.namespace));
                 take(&mut lowered, trigger, declared.name.is_some(), owner, polling_interval);
             }
             Err(found) => report(index, found, &undefined, faults),
@@ -146,6 +148,21 @@ fn unknown(index: usize, trigger: &Trigger, faults: &mut Faults<'_>) {
         };
         let place = path!["spec", "triggers", index, "metadata", key];
         faults.warning("TG013", place, format!("the {type_} trigger has no parameter {key}"), help);
+    }
+}
+
+fn called(index: usize, trigger: &Trigger, declared: &ScaleTrigger, namespace: &str) -> Called {
+    let type_ = trigger.type_;
+    let metric = match type_ {
+        TriggerType::KubernetesWorkload => trigger.metric_name.replace('*', namespace),
+        _ if trigger.metric_name.contains('*') => format!("s{index}-{}", type_.as_str()),
+        _ => trigger.metric_name.clone(),
+    };
+    let name = declared.name.as_deref().filter(|name| !name.is_empty());
+    Called {
+        signal: trigger.signal.as_str().into(),
+        metric: metric.into(),
+        scaler: name.unwrap_or(type_.scaler()).into(),
     }
 }
 

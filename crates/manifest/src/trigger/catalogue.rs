@@ -59,6 +59,33 @@ impl TriggerType {
         super::params::choice(name).ok()
     }
 
+    /// What KEDA calls the scaler of a trigger without a name of its own, in the label `scaler` of its metrics: the
+    /// name of the type that does the work there.
+    #[must_use]
+    pub const fn scaler(self) -> &'static str {
+        match self {
+            TriggerType::ApacheKafka => "apacheKafkaScaler",
+            TriggerType::AwsSqsQueue => "awsSqsQueueScaler",
+            TriggerType::Cpu | TriggerType::Memory => "cpuMemoryScaler",
+            TriggerType::Cron => "cronScaler",
+            TriggerType::External => "externalScaler",
+            TriggerType::ExternalPush => "externalPushScaler",
+            TriggerType::Kafka => "kafkaScaler",
+            TriggerType::KubernetesResource => "kubernetesResourceScaler",
+            TriggerType::KubernetesWorkload => "kubernetesWorkloadScaler",
+            TriggerType::MetricsApi => "metricsAPIScaler",
+            TriggerType::MySql => "mySQLScaler",
+            TriggerType::NatsJetStream => "natsJetStreamScaler",
+            TriggerType::PostgreSql => "postgreSQLScaler",
+            TriggerType::Prometheus => "prometheusScaler",
+            TriggerType::RabbitMq => "rabbitMQScaler",
+            TriggerType::Redis | TriggerType::RedisCluster | TriggerType::RedisSentinel => "redisScaler",
+            TriggerType::RedisStreams
+            | TriggerType::RedisClusterStreams
+            | TriggerType::RedisSentinelStreams => "redisStreamsScaler",
+        }
+    }
+
     /// Whether Kubernetes itself measures it, as pods' resource use.
     #[must_use]
     pub fn is_resource(self) -> bool {
@@ -182,6 +209,37 @@ mod tests {
             assert_eq!(TriggerType::named(trigger.as_str()), Some(*trigger));
         }
         assert_eq!(TriggerType::named("activemq"), None);
+    }
+
+    #[test]
+    fn every_type_has_the_scaler_that_keda_names_in_its_metrics() {
+        let scalers = [
+            ("apache-kafka", "apacheKafkaScaler"),
+            ("aws-sqs-queue", "awsSqsQueueScaler"),
+            ("cpu", "cpuMemoryScaler"),
+            ("cron", "cronScaler"),
+            ("external", "externalScaler"),
+            ("external-push", "externalPushScaler"),
+            ("kafka", "kafkaScaler"),
+            ("kubernetes-resource", "kubernetesResourceScaler"),
+            ("kubernetes-workload", "kubernetesWorkloadScaler"),
+            ("memory", "cpuMemoryScaler"),
+            ("metrics-api", "metricsAPIScaler"),
+            ("mysql", "mySQLScaler"),
+            ("nats-jetstream", "natsJetStreamScaler"),
+            ("postgresql", "postgreSQLScaler"),
+            ("prometheus", "prometheusScaler"),
+            ("rabbitmq", "rabbitMQScaler"),
+            ("redis", "redisScaler"),
+            ("redis-cluster", "redisScaler"),
+            ("redis-cluster-streams", "redisStreamsScaler"),
+            ("redis-sentinel", "redisScaler"),
+            ("redis-sentinel-streams", "redisStreamsScaler"),
+            ("redis-streams", "redisStreamsScaler"),
+        ];
+        let ours: Vec<(&str, &str)> =
+            TriggerType::ALL.iter().map(|(word, type_)| (*word, type_.scaler())).collect();
+        assert_eq!(ours, scalers);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
-use tidegate_core::journal::{Entry, FORMAT, Header};
+use tidegate_core::journal::{Entry, FORMAT, Header, JOINS, Joined};
 use tidegate_core::scale::spec::Signal;
 use tidegate_core::scale::{Event, Fleet, Reading};
 use tidegate_core::time::{Span, Time};
@@ -83,6 +83,14 @@ impl Recorded {
                 known = header.targets.keys().map(|name| name.to_string()).collect();
                 let found = find(&known, asked)?;
                 target = found.map(Arc::<str>::from).or(target);
+                continue;
+            }
+            if text.starts_with(JOINS.as_bytes()) {
+                let joined: Joined = serde_json::from_slice(text).map_err(bad)?;
+                if !known.iter().any(|known| **known == *joined.target) {
+                    known.push(joined.target.to_string());
+                }
+                target = find(&known, asked)?.map(Arc::<str>::from).or(target);
                 continue;
             }
             let entry: Entry = serde_json::from_slice(text).map_err(bad)?;

@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use tidegate_dashboard::Board;
 use tidegate_decide::Recorder;
+use tidegate_kube::admission::Counters;
 use tidegate_kube::client::{Connection, Options};
 use tidegate_kube::drive;
 use tidegate_kube::watch::Sight;
@@ -116,7 +117,8 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
     let namespace = args.namespace.clone().unwrap_or_else(|| connection.namespace.clone());
     let clock = Clock::unix();
     let board = Arc::new(Board::new());
-    let counts = metrics::Counts::new(Arc::clone(&connection.requests));
+    let reviews = Arc::new(Counters::default());
+    let counts = metrics::Counts::new(Arc::clone(&connection.requests), Arc::clone(&reviews));
     let writer = counts.clone();
     board.add_metrics(move |out| writer.write(out));
     let kept = Arc::new(Kept::new(false));
@@ -155,7 +157,7 @@ async fn operate(args: &OperatorArgs) -> Result<ExitCode> {
         writeln!(out, "dashboard http://{}/", admin.addr)?;
         out.flush()?;
     }
-    let webhook = args.webhook.start(connection.client, namespace, &stop).await?;
+    let webhook = args.webhook.start(connection.client, namespace, reviews, &stop).await?;
     let ending = stop.clone();
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;

@@ -48,11 +48,11 @@ fn segments(path: &Path) -> Result<Vec<PathBuf>> {
 
 fn print(done: Replayed, format: TextOrJson) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let Replayed { segments, events, actions, cut } = done;
+    let Replayed { segments, joins, events, actions, cut } = done;
     match format {
         TextOrJson::Json => {
             let value = serde_json::json!({
-                "same": true, "segments": segments, "events": events, "actions": actions, "cut": cut,
+                "same": true, "segments": segments, "joins": joins, "events": events, "actions": actions, "cut": cut,
             });
             writeln!(out, "{value}")
         }

@@ -85,6 +85,7 @@ pub(crate) fn fleet(of: &mut Loop) -> Shown {
         gateway_addr: Some(of.gateway.addr().to_string()),
         gpus: gpus(&status, &of.devices),
         hidden: 0,
+        rest: Arc::default(),
         targets,
         cost_per_hour: (!costs.is_empty()).then(|| costs.iter().sum()),
         machine: Some(super::here::view(&of.state_dir)),

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use tidegate_dashboard::brief::Brief;
 use tidegate_dashboard::model::{Fleet, ReplicaState, ReplicaView, TargetView};
-use tidegate_gateway::{EndpointViewNamed, Gateway};
+use tidegate_gateway::{EndpointViewNamed, Gateway, TargetView as Traffic};
 use tidegate_kube::demand::client::Links;
 use tidegate_kube::routes::{Route, Table};
 
 use super::scrape::Scrapes;
 use crate::up::show::{Counted, Notes, count_up, flow};
 
-/// Targets shown on pages; metrics have all.
+/// Targets with a card on the fleet's page; the others are found by name, and are in the metrics.
 const SHOWN_MAX: usize = 500;
 
 /// Everything, now.
@@ -26,14 +27,11 @@ pub(super) fn fleet(
     let now = gateway.clock().now().as_secs_f64();
     counted.retain(|name, _| table.contains_key(name));
     let mut targets = Vec::new();
-    let all = gateway.view();
-    let hidden = all.len().saturating_sub(SHOWN_MAX) as u32;
-    for traffic in all.into_iter().take(SHOWN_MAX) {
+    let mut all = gateway.view();
+    let rest: Arc<[Brief]> = all.drain(SHOWN_MAX.min(all.len())..).map(|traffic| brief(&traffic)).collect();
+    for traffic in all {
         let route = table.get(&traffic.name);
-        let count = |draining: bool| {
-            let all = traffic.endpoints.iter().filter(|endpoint| endpoint.draining == draining);
-            u32::try_from(all.count()).unwrap_or(u32::MAX)
-        };
+        let count = |draining| count(&traffic, draining);
         let mut view = TargetView {
             name: traffic.name.to_string(),
             models: traffic.models.clone(),
@@ -58,9 +56,30 @@ pub(super) fn fleet(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         gateway_addr: Some(gateway.addr().to_string()),
         targets,
-        hidden,
+        hidden: rest.len() as u32,
+        rest,
         notes: notes.list(),
         ..Fleet::default()
+    }
+}
+
+fn count(traffic: &Traffic, draining: bool) -> u32 {
+    let all = traffic.endpoints.iter().filter(|endpoint| endpoint.draining == draining);
+    u32::try_from(all.count()).unwrap_or(u32::MAX)
+}
+
+/// One without a card.
+fn brief(traffic: &Traffic) -> Brief {
+    let ready = count(traffic, false);
+    let demand = &traffic.demand;
+    Brief {
+        name: Arc::clone(&traffic.name),
+        wanted: ready,
+        ready,
+        waiting: demand.waiting,
+        in_flight: demand.in_flight,
+        tokens: demand.waiting_tokens + demand.in_flight_tokens,
+        ..Brief::default()
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tidegate_core::scale::{Decision, Spec};
 use tidegate_core::time::Time;
+use tidegate_dashboard::brief::Brief;
 use tidegate_dashboard::model::{Fleet, Note, Severity, StartView, TargetView};
 use tidegate_dashboard::{Board, Health};
 use tidegate_kube::demand::Known;
@@ -16,8 +17,8 @@ use crate::{output, signals};
 /// Remarks shown: a screen of them.
 const NOTES_MAX: usize = 20;
 
-/// Targets shown on pages. A fleet with more is for `why`, metrics and `kubectl`; a page of it would be 10 MB a
-/// second.
+/// Targets with a card on the fleet's page. Of more a page would be 10 MB a second for each who looks at it; the others
+/// are found by name, and are in the metrics as these are.
 const SHOWN_MAX: usize = 500;
 
 /// Tells the board, standard error and the metrics.
@@ -70,17 +71,44 @@ impl Audience for Told {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             targets: view.entries.values().take(SHOWN_MAX).map(|entry| target(view, entry)).collect(),
             hidden: view.entries.len().saturating_sub(SHOWN_MAX) as u32,
+            rest: view.entries.values().skip(SHOWN_MAX).map(|entry| brief(view, entry)).collect(),
             notes: self.notes.clone(),
             ..Fleet::default()
         });
     }
 }
 
-fn target(view: &View<'_>, entry: &Entry) -> TargetView {
-    let demand = match view.gateways.demand(&entry.key, view.at) {
+fn demand(view: &View<'_>, entry: &Entry) -> Demand {
+    match view.gateways.demand(&entry.key, view.at) {
         Known::Nobody => Demand::default(),
         Known::Fresh(demand) | Known::Stale(demand, _) => demand,
-    };
+    }
+}
+
+fn brief(view: &View<'_>, entry: &Entry) -> Brief {
+    let (demand, fleet) = (demand(view, entry), entry.fleet.unwrap_or_default());
+    Brief {
+        name: Arc::clone(&entry.name),
+        min: entry.spec.as_ref().map_or(0, |spec| spec.min),
+        max: entry.spec.as_ref().map_or(0, |spec| spec.max),
+        wanted: entry.latest.as_ref().map_or(fleet.spec, |decision| decision.replicas),
+        ready: fleet.ready,
+        starting: fleet.starting,
+        // Whole numbers, summed.
+        waiting: demand.waiting as u32,
+        in_flight: demand.in_flight as u32,
+        tokens: demand.tokens as u64,
+        trouble: entry.trouble.clone().or_else(|| entry.held.clone()),
+        signals: entry
+            .spec
+            .as_ref()
+            .map(|spec| signals::brief(spec, &entry.readings, &entry.trust))
+            .unwrap_or_default(),
+    }
+}
+
+fn target(view: &View<'_>, entry: &Entry) -> TargetView {
+    let demand = demand(view, entry);
     let fleet = entry.fleet.unwrap_or_default();
     let decided = entry.latest.as_ref().map(|decision| decision.replicas);
     TargetView {

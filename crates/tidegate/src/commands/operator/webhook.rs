@@ -1,10 +1,11 @@
 //! The operator's admission webhook, as the command line has it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
-use tidegate_kube::admission::{self, Config, Running};
+use tidegate_kube::admission::{self, Config, Counters, Running};
 use tidegate_kube::client::Client;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,7 @@ impl WebhookArgs {
         &self,
         client: Client,
         namespace: String,
+        counters: Arc<Counters>,
         stop: &CancellationToken,
     ) -> Result<Option<Running>> {
         let Some(addr) = self.webhook_addr else { return Ok(None) };
@@ -58,6 +60,7 @@ impl WebhookArgs {
             namespace,
             secret: self.webhook_secret.clone(),
             configuration: self.webhook_config.clone(),
+            counters,
         };
         let running = admission::start(client, config, out, stop.clone()).await?;
         output::note(&format!("admission reviews are answered at https://{}/validate", running.addr));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use tidegate_core::formula::Compiler;
-use tidegate_core::journal::{Entry, FORMAT, Header};
+use tidegate_core::journal::{Entry, FORMAT, Header, JOINS, Joined, Snapshot};
 use tidegate_core::scale::{Action, Scaler};
 use tidegate_core::time::Time;
 use tidegate_dashboard::decision::Made;
@@ -87,8 +87,14 @@ fn begin(path: &Path) -> Result<Option<f64>> {
     let mut lines = Lines::open(path)?;
     let Some(header) = lines.header()? else { return Ok(None) };
     let Some(line) = lines.next()? else { return Ok(None) };
-    let entry: Entry = serde_json::from_str(line).with_context(|| lines.place("no journal line"))?;
-    Ok(Some(unix_s(&header, entry.t)))
+    let At { t } = serde_json::from_str(line).with_context(|| lines.place("no journal line"))?;
+    Ok(Some(unix_s(&header, t)))
+}
+
+/// What every line after the header has.
+#[derive(serde::Deserialize)]
+struct At {
+    t: Time,
 }
 
 fn unix_s(header: &Header, t: Time) -> f64 {
@@ -99,18 +105,27 @@ fn unix_s(header: &Header, t: Time) -> f64 {
 fn read(path: &Path, asked: &str, at_unix_s: Option<f64>) -> Result<Seen> {
     let mut lines = Lines::open(path)?;
     let Some(mut header) = lines.header()? else { return Ok(Seen::Nothing(Vec::new())) };
+    let mut names: Vec<String> = header.targets.keys().map(|name| name.to_string()).collect();
     let found = header.targets.keys().find(|name| is(name, asked)).cloned();
-    let names = || header.targets.keys().map(|name| name.to_string()).collect();
-    let Some(name) = found else { return Ok(Seen::Nothing(names())) };
-    let nothing = Seen::Nothing(names());
-    let Some(snapshot) = header.targets.remove(&name) else { return Ok(nothing) };
-    let compiler: Arc<dyn Compiler> = Arc::new(ExprLang);
-    let mut scaler = Scaler::resume(snapshot.spec, snapshot.state, compiler)?;
+    let snapshot = found.and_then(|name| header.targets.remove_entry(&name));
+    let mut running = snapshot.map(|(name, snapshot)| Running::new(name, snapshot)).transpose()?;
     let (mut made, mut changed, mut last) = (None, None, 0.0);
-    let needle = format!("\"target\":{}", serde_json::to_string(&*name)?);
     let mut actions = Vec::new();
     while let Some(line) = lines.next()? {
-        if !line.contains(&needle) {
+        if line.starts_with(JOINS) {
+            let Joined { joins, t, target } =
+                serde_json::from_str(line).with_context(|| lines.place("no journal line"))?;
+            names.push(target.to_string());
+            let late = at_unix_s.is_some_and(|until| unix_s(&header, t) > until);
+            let mine = running.as_ref().map_or_else(|| is(&target, asked), |running| running.name == target);
+            if mine && !late {
+                // What was decided before was of another that had its name.
+                (running, made, changed) = (Some(Running::new(target, joins)?), None, None);
+            }
+            continue;
+        }
+        let Some(Running { name, needle, scaler }) = &mut running else { continue };
+        if !line.contains(&**needle) {
             continue;
         }
         let entry: Entry = serde_json::from_str(line).with_context(|| lines.place("no journal line"))?;
@@ -118,7 +133,7 @@ fn read(path: &Path, asked: &str, at_unix_s: Option<f64>) -> Result<Seen> {
         if at_unix_s.is_some_and(|until| at > until) {
             break;
         }
-        if entry.target != name {
+        if entry.target != *name {
             continue;
         }
         last = at;
@@ -131,7 +146,26 @@ fn read(path: &Path, asked: &str, at_unix_s: Option<f64>) -> Result<Seen> {
             made = Some(one);
         }
     }
-    Ok(made.map_or(nothing, |made| Seen::Decided(Box::new(Past { made, changed, last_unix_s: last }))))
+    Ok(made.map_or(Seen::Nothing(names), |made| {
+        Seen::Decided(Box::new(Past { made, changed, last_unix_s: last }))
+    }))
+}
+
+/// The target that is run again.
+struct Running {
+    name: Arc<str>,
+    /// What a line of it has in it.
+    needle: String,
+    scaler: Scaler,
+}
+
+impl Running {
+    fn new(name: Arc<str>, snapshot: Snapshot) -> Result<Self> {
+        let needle = format!("\"target\":{}", serde_json::to_string(&*name)?);
+        let compiler: Arc<dyn Compiler> = Arc::new(ExprLang);
+        let scaler = Scaler::resume(snapshot.spec, snapshot.state, compiler)?;
+        Ok(Running { name, needle, scaler })
+    }
 }
 
 /// The decision among what a step gave, with the count it began from.
