@@ -51,6 +51,9 @@ impl Operator {
             for key in again.into_iter().chain(parting) {
                 self.read(&key)?;
             }
+            if self.afar_due {
+                self.want();
+            }
             // What watches brought while a write of ours was fresh is looked at once that is over.
             let quiet = self.entries.values().filter(|entry| entry.quiet_is_over(now));
             let quiet: Vec<Key> = quiet.map(|entry| entry.key.clone()).collect();
@@ -70,6 +73,8 @@ impl Operator {
             let able = able.filter(|entry| !(entry.asked && entry.key.asks == Asks::ScaledJob));
             let keys: Vec<Key> = able.map(|entry| entry.key.clone()).collect();
             for key in keys {
+                // Once a second, however often it is asked for its news.
+                self.tell_work(&key)?;
                 self.ask(&key)?;
             }
             self.patience = Some(Instant::now() + super::GRACE);
@@ -89,7 +94,6 @@ impl Operator {
             let pause = entry.spec.as_ref().map(|spec| spec.polling_interval).unwrap_or_default();
             (entry.due, entry.owed) = (now + pause, false);
         }
-        self.tell_work(key)?;
         self.tell_per_pod(key)?;
         let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
         let Some(sources) = entry.sources.clone() else { return Ok(()) };

@@ -48,7 +48,7 @@ impl Operator {
         let now = self.clock.now();
         match object.annotation(CLAIM) {
             Some(claim) if claim == self.index.claim() => false,
-            Some(_) => self.of_another_shard(object, now).is_some(),
+            Some(_) => self.is_of_another_shard(object, now),
             None => matches!(
                 owner::other(&self.index, key, object, now, self.kedas.at_work()),
                 Some(Other::Keda { .. } | Other::Autoscaler { owner: Some(_), .. })

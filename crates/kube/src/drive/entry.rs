@@ -17,10 +17,11 @@ use tidegate_signals::{Source, Sources};
 use super::access::Access;
 use super::jobs::Batch;
 use super::leaving::{Leave, Taken};
-use super::news::Ear;
+use super::news::{Ear, Owed};
 use super::refusal::Refusal;
 use super::room;
 use super::say::Ready;
+use super::shards::Leans;
 use crate::index::target::Key;
 use crate::object::Id;
 
@@ -66,6 +67,8 @@ pub struct Entry {
     pub(super) adoption: Option<super::adopt::Adoption>,
     /// Whether another shard has it, and writes its status.
     pub(super) elsewhere: bool,
+    /// By what it depends on other shards.
+    pub(super) leans: Leans,
     /// What was refused of its count, of what is written on it, and of its status.
     pub(super) refused: [Refusal; 3],
     /// When it is looked at again without anything having changed: a KEDA that was at work may have left.
@@ -86,8 +89,8 @@ pub struct Entry {
     pub(super) sources: Option<Arc<Sources>>,
     /// Tells of what its sources push, where one does.
     pub(super) ear: Option<Ear>,
-    /// Whether it is to be asked for its news as soon as that may be.
-    pub(super) knocked: bool,
+    /// That it is to be asked for its news as soon as that may be.
+    pub(super) knocks: Owed,
     /// Which of its signals can be trusted.
     pub trust: Trust,
     /// Which object and decision its status was last made of, in short.
@@ -202,6 +205,7 @@ impl Entry {
             held: None,
             adoption: None,
             elsewhere: false,
+            leans: Leans::default(),
             refused: Default::default(),
             recheck: None,
             aggregated: crate::aggregated::Questions::default(),
@@ -223,7 +227,7 @@ impl Entry {
             remembered: None,
             sources: None,
             ear: None,
-            knocked: false,
+            knocks: Owed::default(),
             told: 0,
             asked: false,
             asked_at: Time::ORIGIN,

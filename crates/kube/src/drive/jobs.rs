@@ -82,7 +82,12 @@ impl Operator {
         let (now, foreground) = (self.clock.now(), jobs::foreground(scaled_job));
         let history = jobs::beyond_history(scaled_job, known).into_iter().map(|job| (job, false));
         let outdated = jobs::outdated(scaled_job, known);
-        self.say_rollout(key, &outdated);
+        if jobs::immediate(scaled_job) {
+            self.say_rollout(key, &outdated);
+        } else if let Some(entry) = self.entries.get_mut(key) {
+            // Those that were being ended may go on now, and nobody waits for their end.
+            entry.outdated.clear();
+        }
         let outdated = outdated.into_iter().filter(|job| !job.deleting()).map(|job| (job, foreground));
         for (job, foreground) in history.chain(outdated) {
             let write = Write::Delete { id: job.id.clone(), uid: job.uid().into(), foreground };

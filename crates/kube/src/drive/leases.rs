@@ -55,6 +55,11 @@ impl Leases {
         self.0.remove(id);
     }
 
+    /// Forgets all but these.
+    pub(super) fn keep(&mut self, these: impl Fn(&Id) -> bool) {
+        self.0.retain(|id, _| these(id));
+    }
+
     /// The clock has jumped: those that were held are held as long as before.
     pub(super) fn shift(&mut self, moved: Span) {
         let held = self.0.values_mut().filter(|seen| seen.until != Time::ORIGIN);

@@ -222,7 +222,7 @@ pub(crate) struct Operator {
     outcomes: mpsc::Sender<Outcome>,
     recalled: mpsc::Sender<Result<Recalled, String>>,
     /// Targets whose sources have news.
-    knocks: mpsc::Sender<Key>,
+    knocks: mpsc::Sender<news::Knock>,
     /// The cluster, as sources see it.
     cluster: Cluster,
     queries: Queries,
@@ -239,14 +239,15 @@ pub(crate) struct Operator {
     term: u64,
     memory: persist::Book,
     /// What of it was refused.
-    unwritten: refusal::Refusal,
+    unwritten: refusal::Refusals,
     blind: BTreeMap<Scope, String>,
     /// KEDAs that are at work beside us.
     kedas: keda::Kedas,
     /// Other operators of our own kind: those of our namespace, and of others by what they have claimed.
     shards: leases::Leases,
-    /// The leases of those in other namespaces that have claimed an object we look at.
+    /// The leases of those in other namespaces that have claimed an object we look at, and whether that has changed.
     afar: BTreeSet<Scope>,
+    afar_due: bool,
     /// Single objects that were asked for last.
     singles: BTreeSet<Scope>,
     /// Those of them that there is no room to watch.
@@ -324,11 +325,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         mind: Mind::Rests,
         term: 0,
         memory: persist::Book::default(),
-        unwritten: refusal::Refusal::default(),
+        unwritten: refusal::Refusals::default(),
         blind: BTreeMap::new(),
         kedas: keda::Kedas::default(),
         shards: leases::Leases::default(),
         afar: BTreeSet::new(),
+        afar_due: false,
         singles: BTreeSet::new(),
         refused: BTreeSet::new(),
         again: BTreeSet::new(),
@@ -415,7 +417,7 @@ struct Inboxes {
     recalled: mpsc::Receiver<Result<Recalled, String>>,
     used: mpsc::Receiver<own::Used>,
     ahead: mpsc::Receiver<Span>,
-    knocks: mpsc::Receiver<Key>,
+    knocks: mpsc::Receiver<news::Knock>,
 }
 
 impl Operator {
@@ -459,7 +461,7 @@ impl Operator {
                     }
                 }
                 // Last of all: there may be ten a second of each target, and with the next tick all are asked anyway.
-                Some(key) = inboxes.knocks.recv() => self.knocked(&key)?,
+                Some(knock) = inboxes.knocks.recv() => self.knocked(&knock)?,
                 // Nothing else is there.
                 () = std::future::ready(()), if heard >= REPORTS_AT_ONCE => {}
             }

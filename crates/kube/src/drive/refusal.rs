@@ -3,6 +3,9 @@
 //! A right that is missing or a policy that forbids is nothing a second mends. Without a pause one refused target would
 //! be 86,400 requests and as many Events a day.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use tidegate_core::time::{Span, Time};
 
 /// The first pause; each further one is twice as long.
@@ -45,9 +48,44 @@ impl Refusal {
     }
 }
 
+/// What was refused of several objects of one purpose, each by its name: one that is taken says nothing of another that
+/// is not. There are at most as many as these objects.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(BTreeMap<Arc<str>, Refusal>);
+
+impl Refusals {
+    /// One was refused again. Whether that is news.
+    pub(super) fn again(&mut self, name: &Arc<str>, why: &str, now: Time) -> bool {
+        self.0.entry(Arc::clone(name)).or_default().again(why, now)
+    }
+
+    /// One was taken.
+    pub(super) fn over(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    /// Whether one of them is not to be asked for yet.
+    pub(super) fn rests(&self, now: Time) -> bool {
+        self.0.values().any(|refusal| refusal.rests(now))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_that_is_taken_makes_no_news_of_another_that_is_refused_as_before() {
+        let (mut pages, now) = (Refusals::default(), Time::ORIGIN);
+        let (first, third): (Arc<str>, Arc<str>) = ("page-00".into(), "page-03".into());
+        assert!(pages.again(&third, "forbidden", now));
+        pages.over(&first);
+        assert!(pages.rests(now) && !pages.again(&third, "forbidden", now), "it was said already");
+        assert!(pages.again(&first, "forbidden", now), "of the other it was not");
+        pages.over(&third);
+        pages.over(&first);
+        assert!(!pages.rests(now) && pages.again(&third, "forbidden", now), "it was taken meanwhile");
+    }
 
     #[test]
     fn the_same_refusal_is_news_once_and_its_pauses_grow() {

@@ -13,7 +13,7 @@ use super::access::Access;
 use super::adopt::Adoption;
 use super::entry::{Entry, STARTS_MAX, Started};
 use super::news::Ear;
-use super::shards::AGAIN;
+use super::shards::{AGAIN, Beside};
 use super::sight::unseen;
 use super::{Error, Mind, Operator, Weight, room};
 use crate::adopt::{self, Plan};
@@ -42,7 +42,9 @@ impl Operator {
                         touched.read.extend(self.waiting_for(scope));
                     }
                     self.kedas.hear(&change, now);
-                    self.hear_of_shards(&change, now);
+                    if self.hear_of_shards(&change, now) {
+                        touched.read.extend(self.leaning_on_shards());
+                    }
                     self.say_authentication(&change);
                     self.registered.see(&change, &self.index);
                     let listed = match &change {
@@ -144,9 +146,8 @@ impl Operator {
         let now = self.clock.now();
         self.look_at_handed(key);
         let other = owner::other(&self.index, key, &object, now, self.kedas.at_work());
-        self.look_for_claimer(&object);
-        let elsewhere = self.of_another_shard(&object, now);
-        let rival = other.is_none().then(|| self.elder_elsewhere(key, &object, now)).flatten();
+        let Beside { elsewhere, elder, leans } = self.beside(key, &object, now);
+        let (rival, whose) = elder.filter(|_| other.is_none()).unzip();
         let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry::new(key.clone()));
         if entry.since == Time::ORIGIN {
             entry.since = now;
@@ -154,15 +155,19 @@ impl Operator {
         entry.life = life(&object);
         let (before, troubled) = (entry.adoption.take(), entry.trouble.take());
         let keda = matches!(other, Some(owner::Other::Keda { .. }));
-        // A lease that ends brings nothing of the objects it stood for.
-        entry.recheck = rival.is_some().then(|| now + AGAIN).or_else(|| keda.then(|| now + owner::ALIVE));
+        // A lease that ends brings nothing of the objects it stood for. An elder of a shard that is away may be run again.
+        entry.recheck = leans.elders.then(|| now + AGAIN).or_else(|| keda.then(|| now + owner::ALIVE));
+        self.afar_due |= entry.leans != leans;
+        entry.leans = leans;
         let other = other.or(rival);
         let mut saying = None;
         match adopt::plan(&object, other) {
             Plan::Write => {}
             Plan::WriteAnd(json) => saying = Some(json),
             Plan::Watch(step) => entry.adoption = Some(Adoption::new(step).after(before)),
-            Plan::Leave(why) => entry.trouble = Some(why),
+            Plan::Leave(why) => {
+                entry.trouble = Some(whose.map_or(why.clone(), |whose| format!("{why}: {whose}")))
+            }
         }
         let left = std::mem::replace(&mut entry.elsewhere, elsewhere.is_some());
         if let Some(why) = &elsewhere {

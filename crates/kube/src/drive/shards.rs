@@ -1,5 +1,7 @@
 //! Several operators in one cluster, each with its share: whose an object is where two selectors choose it.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use tidegate_core::time::{Span, Time};
@@ -23,6 +25,12 @@ fn afar(namespace: &str, shard: &str) -> Scope {
     Scope { kind: Kind::Lease, namespace: Some(namespace.into()), name: Some(lease(shard).into()) }
 }
 
+/// Whether a lease is one of these.
+fn is_afar(afar: &BTreeSet<Scope>, id: &Id) -> bool {
+    let (namespace, name) = (Some(Arc::clone(&id.namespace)), Some(Arc::clone(&id.name)));
+    afar.contains(&Scope { kind: Kind::Lease, namespace, name })
+}
+
 /// The name of a shard's lease.
 pub(super) fn lease(shard: &str) -> String {
     format!("tidegate-{shard}")
@@ -33,41 +41,137 @@ pub(super) fn claim(namespace: &str, shard: &str) -> String {
     format!("{namespace}/{shard}")
 }
 
+/// What other shards have to do with an object of ours.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// Why it is another shard's to run.
+    pub(super) elsewhere: Option<String>,
+    /// An elder object of a shard that is at work, for the same workload, and whose that is.
+    pub(super) elder: Option<(Other, String)>,
+    /// What its recheck and turns of leases are for.
+    pub(super) leans: Leans,
+}
+
+/// By what a target depends on other shards.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Leans {
+    /// Whether there is an elder object of another shard for its workload, of one that is at work or not.
+    pub(super) elders: bool,
+    /// The leases in other namespaces of those that have claimed it or such an elder.
+    claimers: BTreeSet<Scope>,
+}
+
+/// Who has claimed an object, and is at work as far as is known.
+struct Holder<'a> {
+    namespace: &'a str,
+    shard: &'a str,
+    /// Why that cannot be known.
+    unseen: Option<&'a str>,
+}
+
+impl fmt::Display for Holder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the operator of shard {} in namespace {}", self.shard, self.namespace)
+    }
+}
+
+impl Holder<'_> {
+    /// That it has an object.
+    fn has(&self, what: &str) -> String {
+        let unseen = self.unseen.map(|why| format!(" (its lease cannot be seen: {why})"));
+        format!("{self} has {what}{}", unseen.unwrap_or_default())
+    }
+}
+
 impl Operator {
-    /// Takes note of another operator's lease.
-    pub(super) fn hear_of_shards(&mut self, change: &Change, now: Time) {
-        let afar = |id: &Id| {
-            let (namespace, name) = (Some(Arc::clone(&id.namespace)), Some(Arc::clone(&id.name)));
-            self.afar.contains(&Scope { kind: Kind::Lease, namespace, name })
+    /// Takes note of another operator's lease. Whether what follows from it is another thing now: it is held or free,
+    /// or its holder selects other objects.
+    pub(super) fn hear_of_shards(&mut self, change: &Change, now: Time) -> bool {
+        let id = match change {
+            Change::Applied(lease) => lease.id.clone(),
+            Change::Gone(id) => id.clone(),
+            _ => return false,
         };
-        let its = |id: &Id| {
-            let near = *id.namespace == *self.namespace && id.name.starts_with(&lease(""));
-            id.kind == Kind::Lease && (near || afar(id))
-        };
+        if id.kind != Kind::Lease || !(self.is_near(&id) || is_afar(&self.afar, &id)) {
+            return false;
+        }
+        let before = self.shards.selector(&id, now).map(str::to_owned);
         match change {
-            Change::Applied(lease) if its(&lease.id) => self.shards.take(lease, now),
-            Change::Gone(id) if its(id) => self.shards.forget(id),
-            _ => {}
+            Change::Applied(lease) => self.shards.take(lease, now),
+            _ => self.shards.forget(&id),
         }
+        self.shards.selector(&id, now) != before.as_deref()
     }
 
-    /// Begins to watch the lease of who has claimed an object from another namespace.
-    pub(super) fn look_for_claimer(&mut self, object: &Object) {
-        let claim = object.annotation(CLAIM).filter(|claim| *claim != self.index.claim());
-        let Some((namespace, shard)) = claim.and_then(|claim| claim.split_once('/')) else { return };
-        if *namespace != *self.namespace && !self.connection.read_only && self.afar.len() < AFAR_MAX {
-            self.afar.insert(afar(namespace, shard));
-        }
+    /// Targets that depend on whether another shard is at work.
+    pub(super) fn leaning_on_shards(&self) -> impl Iterator<Item = Key> {
+        let leaning = self.entries.values().filter(|entry| entry.elsewhere || entry.leans.elders);
+        leaning.map(|entry| entry.key.clone())
     }
 
-    /// Why an object is another shard's; `None` where it is ours to run. A claim holds while its shard's lease is held
-    /// and the selector on that lease chooses the object.
-    pub(super) fn of_another_shard(&self, object: &Object, now: Time) -> Option<String> {
-        let claim = object.annotation(CLAIM).filter(|claim| *claim != self.index.claim())?;
+    /// Whether a lease is that of a shard in our own namespace.
+    fn is_near(&self, id: &Id) -> bool {
+        *id.namespace == *self.namespace && id.name.starts_with(&lease(""))
+    }
+
+    /// The leases in other namespaces that have to be seen: of who has claimed what is looked at now. Those that are
+    /// watched already keep their place when there are too many.
+    pub(super) fn look_for_claimers(&mut self) {
+        self.afar_due = false;
+        let claimers: BTreeSet<&Scope> =
+            self.entries.values().flat_map(|entry| &entry.leans.claimers).collect();
+        let (known, new): (Vec<&Scope>, Vec<&Scope>) =
+            claimers.into_iter().partition(|scope| self.afar.contains(*scope));
+        let afar: BTreeSet<Scope> = known.into_iter().chain(new).take(AFAR_MAX).cloned().collect();
+        // What is not watched any more is not known any more.
+        let near = self.namespace.clone();
+        self.shards.keep(|id| *id.namespace == *near || is_afar(&afar, id));
+        self.afar = afar;
+    }
+
+    /// What other shards have to do with an object. Who only advises writes beside nobody.
+    pub(super) fn beside(&self, key: &Key, object: &Object, now: Time) -> Beside {
         if self.connection.read_only {
-            return None;
+            return Beside::default();
         }
-        let (namespace, shard) = claim.split_once('/')?;
+        let elders = owner::elder_rivals(&self.index, key, object);
+        let claimed = [object].into_iter().chain(elders.iter().map(|elder| &**elder));
+        let claimers = claimed.filter_map(|object| {
+            let (namespace, shard) = self.claim_of_another(object)?;
+            (*namespace != *self.namespace).then(|| afar(namespace, shard))
+        });
+        let leans = Leans { elders: !elders.is_empty(), claimers: claimers.collect() };
+        let elder = elders.iter().find_map(|elder| {
+            let text = format!(
+                "{}; if that operator is gone for good, remove the annotation {CLAIM} from it",
+                self.holder(elder, now)?.has("that one")
+            );
+            Some((Other::Elder { key: Key::of(&elder.id)? }, text))
+        });
+        let elsewhere = self.holder(object, now).map(|holder| {
+            format!(
+                "{}; let the selectors of two shards choose nothing in common, or take its claim off, if it is gone for \
+                 good: remove the annotation {CLAIM}",
+                holder.has("this object")
+            )
+        });
+        Beside { elsewhere, elder, leans }
+    }
+
+    /// Whether an object is another shard's to run.
+    pub(super) fn is_of_another_shard(&self, object: &Object, now: Time) -> bool {
+        !self.connection.read_only && self.holder(object, now).is_some()
+    }
+
+    /// Namespace and shard that have claimed an object, where it is not ours.
+    fn claim_of_another<'a>(&self, object: &'a Object) -> Option<(&'a str, &'a str)> {
+        object.annotation(CLAIM).filter(|claim| *claim != self.index.claim())?.split_once('/')
+    }
+
+    /// Whose an object is, if another shard's. A claim holds while its shard's lease is held and the selector on that
+    /// lease chooses the object.
+    fn holder<'a>(&'a self, object: &'a Object, now: Time) -> Option<Holder<'a>> {
+        let (namespace, shard) = self.claim_of_another(object)?;
         // Where its lease cannot be seen, its word is all there is.
         let near = *namespace == *self.namespace;
         let scope = if near { crate::watch::shards(namespace) } else { afar(namespace, shard) };
@@ -78,19 +182,7 @@ impl Operator {
                 return None;
             }
         }
-        let unseen = self.blind.get(&scope).map(|why| format!(" (its lease cannot be seen: {why})"));
-        let unseen = unseen.unwrap_or_default();
-        Some(format!(
-            "the operator of shard {shard} in namespace {namespace} has this object{unseen}; let the selectors of two shards \
-             choose nothing in common, or take its claim off, if it is gone for good: remove the annotation {CLAIM}"
-        ))
-    }
-
-    /// An elder object of another shard that is at work, for the same workload.
-    pub(super) fn elder_elsewhere(&self, key: &Key, object: &Object, now: Time) -> Option<Other> {
-        let elder = owner::elder_rivals(&self.index, key, object);
-        let run = elder.iter().find(|other| self.of_another_shard(other, now).is_some())?;
-        Some(Other::Elder { key: Key::of(&run.id)? })
+        Some(Holder { namespace, shard, unseen: self.blind.get(&scope).map(String::as_str) })
     }
 
     /// Says that an object is left to another shard, once.

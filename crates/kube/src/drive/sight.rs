@@ -53,6 +53,7 @@ impl Operator {
 
     /// Watches single objects that some target refers to, and no others.
     pub(super) fn want(&mut self) {
+        self.look_for_claimers();
         let mut singles: BTreeSet<Scope> = self.index.wanted().filter_map(index::single).collect();
         singles.extend(self.afar.iter().cloned());
         if singles == self.singles {

@@ -135,13 +135,13 @@ impl Operator {
         }
     }
 
-    /// What became of a page of what is remembered. That it is refused is said once for each reason.
+    /// What became of a page of what is remembered. That it is refused is said once for each page and reason.
     pub(super) fn remembered(&mut self, page: &Patch, outcome: Result<Sent, write::Error>) {
         self.memory.landed(&page.id.name, outcome.is_ok());
         match outcome {
-            Ok(_) => self.unwritten.over(),
+            Ok(_) => self.unwritten.over(&page.id.name),
             Err(error) => {
-                if self.unwritten.again(&error.to_string(), self.clock.now()) {
+                if self.unwritten.again(&page.id.name, &error.to_string(), self.clock.now()) {
                     let text = format!("what is remembered cannot be written: {error}");
                     self.remark(super::Weight::Warning, &text);
                 }

@@ -112,7 +112,8 @@ fn ended(job: &Object) -> String {
 }
 
 /// Whether running Jobs of an older generation are ended: so by default, as KEDA's.
-fn immediate(scaled_job: &Object) -> bool {
+#[must_use]
+pub fn immediate(scaled_job: &Object) -> bool {
     let old = scaled_job.text("/spec/rolloutStrategy").filter(|text| !text.is_empty());
     old.or_else(|| scaled_job.text("/spec/rollout/strategy")) != Some("gradual")
 }

@@ -264,8 +264,9 @@ impl Gate {
             None => self.apply(&path, &whole).await,
         };
         // It was written by somebody else or deleted, or our last write got through and its answer was lost. As long as
-        // we lead, what we say counts.
-        if known.is_some() && matches!(&sent, Err(kube::Error::Api(status)) if status.code < 500) {
+        // we lead, what we say counts. What is refused for another reason would be refused again.
+        let overtaken = |status: &kube::core::Status| matches!(status.code, 404 | 409 | 410);
+        if known.is_some() && matches!(&sent, Err(kube::Error::Api(status)) if overtaken(status)) {
             if !self.open() {
                 return Err(Error::NoLease);
             }

@@ -128,6 +128,34 @@ async fn an_outdated_job_that_may_not_be_ended_is_told_and_ended_once_it_may() {
     operator.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_jobs_that_a_rollout_lets_run_after_all_no_end_is_told() {
+    let (server, prometheus) = one(8.0, json!({})).await;
+    let operator = Operator::start(&server, false).await;
+    until("two jobs", || server.all("jobs").len() == 2).await;
+    prometheus.set(Some(0.0));
+    server.refuse(Method::DELETE, "/jobs", Some(403));
+    let rollout = |generation: u32, strategy: &str| {
+        server.edit("scaledjobs", "prod", "batch", |object| {
+            object["metadata"]["generation"] = json!(generation);
+            object["spec"]["rollout"] = json!({"strategy": strategy});
+        });
+    };
+    let told = || ["Started", "Completed"].map(|end| said(&server, &format!("ScaledJobRolloutCleanup{end}")));
+    rollout(2, "immediate");
+    until("they are to go", || told()[0].len() == 1).await;
+    rollout(3, "gradual");
+    decisions(&operator, 3).await;
+    assert_eq!(told()[1], [""; 0], "they run");
+    rollout(4, "immediate");
+    until("they are to go once more", || told()[0].len() == 2).await;
+    server.refuse(Method::DELETE, "/jobs", None);
+    rollout(5, "immediate");
+    until("their end is told", || told()[1] == ["2 Jobs of an older version of the ScaledJob have ended"])
+        .await;
+    operator.stop().await;
+}
+
 fn finish_all(server: &Server) {
     for job in server.all("jobs") {
         server.edit("jobs", "prod", job["metadata"]["name"].as_str().unwrap(), |job| {

@@ -1,5 +1,6 @@
 //! What an operator that comes back believes of what it left.
 
+use http::Method;
 use serde_json::{Value, json};
 use tidegate_core::scale::decision::Rule;
 use tidegate_core::time::{Span, Time};
@@ -140,4 +141,21 @@ async fn a_page_that_comes_late_does_not_take_the_place_of_the_next_leaders() {
     });
     other.send(&said("last")).await.unwrap();
     assert_eq!(text(), "last");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_refused_or_put_off_is_not_sent_again_at_once_and_one_that_is_gone_is() {
+    let server = Server::start().await;
+    let (gate, ..) = gate(server.addr, "operator").await;
+    gate.send(&said("first")).await.unwrap();
+    for code in [429, 403, 413] {
+        server.refuse(Method::PATCH, "/configmaps", Some(code));
+        let before = server.asked("PATCH");
+        assert!(gate.send(&said("second")).await.is_err());
+        assert_eq!(server.asked("PATCH") - before, 1, "with {code}");
+        server.refuse(Method::PATCH, "/configmaps", None);
+    }
+    server.delete("configmaps", "tidegate", "tidegate-operator-00");
+    gate.send(&said("third")).await.unwrap();
+    assert_eq!(server.all("configmaps")[0]["data"]["state.json"], "third");
 }

@@ -89,24 +89,30 @@ async fn a_claim_of_a_shard_that_selects_other_objects_by_now_holds_nobody_up() 
     b.stop().await;
 }
 
+/// A ScaledObject for the Deployment `llama`, of a team and a day.
+fn of(prometheus: &Prometheus, name: &str, team: &str, day: u32) -> Value {
+    let mut object = labelled(scaled_object("llama", prometheus, json!({})), team);
+    object["metadata"]["name"] = json!(name);
+    object["metadata"]["creationTimestamp"] = json!(format!("2026-01-{day:02}T00:00:00Z"));
+    object["spec"]["triggers"][0]["metadata"]["query"] = json!(format!("sum({team})"));
+    object
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_objects_of_two_shards_for_one_workload_the_elder_has_it_while_its_shard_is_there() {
+async fn of_two_objects_of_two_shards_for_one_workload_the_elder_has_it_whenever_its_shard_is_there() {
     let (server, prometheus) = (Server::start().await, Prometheus::start(12.0).await);
     server.put("deployments", deployment("llama", 0));
-    let of = |name: &str, team: &str, day: u32, query: &str| {
-        let mut object = labelled(scaled_object("llama", &prometheus, json!({})), team);
-        object["metadata"]["name"] = json!(name);
-        object["metadata"]["creationTimestamp"] = json!(format!("2026-01-{day:02}T00:00:00Z"));
-        object["spec"]["triggers"][0]["metadata"]["query"] = json!(query);
-        object
-    };
-    server.put("scaledobjects", of("younger", "a", 2, "sum(a)"));
+    server.put("scaledobjects", of(&prometheus, "younger", "a", 2));
     let a = shard(&server, "a", Some("team=a")).await;
     until("three replicas", || server.replicas("llama") == 3).await;
     // It was there before, and nobody ran it until now.
-    server.put("scaledobjects", of("elder", "b", 1, "sum(b)"));
+    server.put("scaledobjects", of(&prometheus, "elder", "b", 1));
     let b = shard(&server, "b", Some("team=b")).await;
-    until("the younger gives way", || a.told.troubled("prod/elder scales this workload already")).await;
+    let gives_way = || {
+        a.told.troubled("prod/elder scales this workload already")
+            && a.told.troubled("the operator of shard b in namespace tidegate has that one")
+    };
+    until("the younger gives way", gives_way).await;
     let decided = a.told.decisions();
     prometheus.set(Some(22.0));
     until("five replicas", || server.replicas("llama") == 5).await;
@@ -116,6 +122,51 @@ async fn of_two_objects_of_two_shards_for_one_workload_the_elder_has_it_while_it
     prometheus.set(Some(32.0));
     until("seven replicas", || server.replicas("llama") == 7).await;
     assert_eq!(writers(&server), ["a", "b", "a"]);
+    // And comes back, to an object that has its claim already.
+    let b = shard(&server, "b", Some("team=b")).await;
+    until("the younger gives way again", gives_way).await;
+    let decided = a.told.decisions();
+    prometheus.set(Some(42.0));
+    until("nine replicas", || server.replicas("llama") == 9).await;
+    assert_eq!((writers(&server).last().map(String::as_str), a.told.decisions()), (Some("b"), decided));
+    b.stop().await;
+    a.stop().await;
+}
+
+/// An elder object that an operator of another namespace has claimed, and a younger one of ours.
+async fn elder_claimed_afar() -> (Server, Prometheus) {
+    let (server, prometheus) = (Server::start().await, Prometheus::start(12.0).await);
+    server.put("deployments", deployment("llama", 0));
+    let mut elder = of(&prometheus, "elder", "b", 1);
+    elder["metadata"]["annotations"] = json!({"tidegate.dev/claimed-by": "elsewhere/operator"});
+    server.put("scaledobjects", elder);
+    server.put("scaledobjects", of(&prometheus, "younger", "a", 2));
+    (server, prometheus)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_elder_of_an_operator_in_another_namespace_that_is_gone_holds_nobody_up() {
+    let (server, _prometheus) = elder_claimed_afar().await;
+    let a = shard(&server, "a", Some("team=a")).await;
+    until("three replicas", || server.replicas("llama") == 3).await;
+    // It comes back.
+    let now = || server.put("leases", lease_afar("another", &format!("{:.6}", jiff::Timestamp::now())));
+    until("the younger gives way", || {
+        now();
+        a.told.troubled("the operator of shard operator in namespace elsewhere has that one; if")
+    })
+    .await;
+    a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_elder_of_an_operator_whose_lease_may_not_be_seen_keeps_it_and_that_is_said() {
+    let (server, _prometheus) = elder_claimed_afar().await;
+    server.refuse(Method::GET, "/namespaces/elsewhere/leases", Some(403));
+    let a = shard(&server, "a", Some("team=a")).await;
+    until("it says so", || a.told.troubled("has that one (its lease cannot be seen: may not be read (403)"))
+        .await;
+    assert_eq!((server.replicas("llama"), a.told.decisions()), (0, 0));
     a.stop().await;
 }
 
