@@ -15,7 +15,7 @@ use super::entry::{Entry, STARTS_MAX, Started};
 use super::news::Ear;
 use super::shards::{AGAIN, Beside};
 use super::sight::unseen;
-use super::{Error, Mind, Operator, Weight, room};
+use super::{Error, Mind, Operator, Weight, room, shards};
 use crate::adopt::{self, Plan};
 use crate::aggregated::Questions;
 use crate::index::pending::Cause;
@@ -165,9 +165,7 @@ impl Operator {
             Plan::Write => {}
             Plan::WriteAnd(json) => saying = Some(json),
             Plan::Watch(step) => entry.adoption = Some(Adoption::new(step).after(before)),
-            Plan::Leave(why) => {
-                entry.trouble = Some(whose.map_or(why.clone(), |whose| format!("{why}: {whose}")))
-            }
+            Plan::Leave(why) => entry.trouble = Some(shards::left(why, whose)),
         }
         let left = std::mem::replace(&mut entry.elsewhere, elsewhere.is_some());
         if let Some(why) = &elsewhere {

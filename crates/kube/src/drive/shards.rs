@@ -83,6 +83,14 @@ impl Holder<'_> {
     }
 }
 
+/// Why an object is left alone, with whose the elder is.
+pub(super) fn left(why: String, whose: Option<String>) -> String {
+    match whose {
+        Some(whose) => format!("{why}: {whose}"),
+        None => why,
+    }
+}
+
 impl Operator {
     /// Takes note of another operator's lease. Whether what follows from it is another thing now: it is held or free,
     /// or its holder selects other objects.
