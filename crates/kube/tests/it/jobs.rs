@@ -139,6 +139,8 @@ async fn of_jobs_that_a_rollout_lets_run_after_all_no_end_is_told() {
         server.edit("scaledjobs", "prod", "batch", |object| {
             object["metadata"]["generation"] = json!(generation);
             object["spec"]["rollout"] = json!({"strategy": strategy});
+            // The generation alone is nothing to read it for.
+            object["spec"]["maxReplicaCount"] = json!(10 + generation);
         });
     };
     let told = || ["Started", "Completed"].map(|end| said(&server, &format!("ScaledJobRolloutCleanup{end}")));
