@@ -51,7 +51,7 @@ impl Operator {
             for key in again.into_iter().chain(parting) {
                 self.read(&key)?;
             }
-            if self.afar_due {
+            if self.afar.due {
                 self.want();
             }
             // What watches brought while a write of ours was fresh is looked at once that is over.

@@ -245,9 +245,8 @@ pub(crate) struct Operator {
     kedas: keda::Kedas,
     /// Other operators of our own kind: those of our namespace, and of others by what they have claimed.
     shards: leases::Leases,
-    /// The leases of those in other namespaces that have claimed an object we look at, and whether that has changed.
-    afar: BTreeSet<Scope>,
-    afar_due: bool,
+    /// The leases of those in other namespaces that have claimed an object we look at.
+    afar: shards::Afar,
     /// Single objects that were asked for last.
     singles: BTreeSet<Scope>,
     /// Those of them that there is no room to watch.
@@ -329,8 +328,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         blind: BTreeMap::new(),
         kedas: keda::Kedas::default(),
         shards: leases::Leases::default(),
-        afar: BTreeSet::new(),
-        afar_due: false,
+        afar: shards::Afar::default(),
         singles: BTreeSet::new(),
         refused: BTreeSet::new(),
         again: BTreeSet::new(),

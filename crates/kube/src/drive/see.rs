@@ -157,7 +157,7 @@ impl Operator {
         let keda = matches!(other, Some(owner::Other::Keda { .. }));
         // A lease that ends brings nothing of the objects it stood for. An elder of a shard that is away may be run again.
         entry.recheck = leans.elders.then(|| now + AGAIN).or_else(|| keda.then(|| now + owner::ALIVE));
-        self.afar_due |= entry.leans != leans;
+        self.afar.due |= entry.leans != leans;
         entry.leans = leans;
         let other = other.or(rival);
         let mut saying = None;

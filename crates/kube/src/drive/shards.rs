@@ -41,6 +41,15 @@ pub(super) fn claim(namespace: &str, shard: &str) -> String {
     format!("{namespace}/{shard}")
 }
 
+/// Leases of shards in other namespaces.
+#[derive(Debug, Default)]
+pub(super) struct Afar {
+    /// Those that are watched.
+    pub(super) leases: BTreeSet<Scope>,
+    /// Whether claims have changed since.
+    pub(super) due: bool,
+}
+
 /// What other shards have to do with an object of ours.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
@@ -100,7 +109,7 @@ impl Operator {
             Change::Gone(id) => id.clone(),
             _ => return false,
         };
-        if id.kind != Kind::Lease || !(self.is_near(&id) || is_afar(&self.afar, &id)) {
+        if id.kind != Kind::Lease || !(self.is_near(&id) || is_afar(&self.afar.leases, &id)) {
             return false;
         }
         let before = self.shards.selector(&id, now).map(str::to_owned);
@@ -125,16 +134,15 @@ impl Operator {
     /// The leases in other namespaces that have to be seen: of who has claimed what is looked at now. Those that are
     /// watched already keep their place when there are too many.
     pub(super) fn look_for_claimers(&mut self) {
-        self.afar_due = false;
         let claimers: BTreeSet<&Scope> =
             self.entries.values().flat_map(|entry| &entry.leans.claimers).collect();
         let (known, new): (Vec<&Scope>, Vec<&Scope>) =
-            claimers.into_iter().partition(|scope| self.afar.contains(*scope));
+            claimers.into_iter().partition(|scope| self.afar.leases.contains(*scope));
         let afar: BTreeSet<Scope> = known.into_iter().chain(new).take(AFAR_MAX).cloned().collect();
         // What is not watched any more is not known any more.
         let near = self.namespace.clone();
         self.shards.keep(|id| *id.namespace == *near || is_afar(&afar, id));
-        self.afar = afar;
+        self.afar = Afar { leases: afar, due: false };
     }
 
     /// What other shards have to do with an object. Who only advises writes beside nobody.

@@ -55,7 +55,7 @@ impl Operator {
     pub(super) fn want(&mut self) {
         self.look_for_claimers();
         let mut singles: BTreeSet<Scope> = self.index.wanted().filter_map(index::single).collect();
-        singles.extend(self.afar.iter().cloned());
+        singles.extend(self.afar.leases.iter().cloned());
         if singles == self.singles {
             return;
         }
