@@ -11,6 +11,7 @@ use super::{Entry, Operator, Weight};
 use crate::adopt::{self, Step};
 use crate::index::target::{self, Asks, Key};
 use crate::object::{Id, Kind, Object};
+use crate::owner;
 use crate::status::notes::{self, Said, sentence};
 use crate::write::{self, How, Patch, Write};
 
@@ -72,6 +73,9 @@ impl Operator {
         if self.connection.read_only {
             return self.waits(key, "now; this operator only advises".to_owned());
         }
+        if matches!(adoption.step, Step::HandOver { .. }) && !self.may_hand_over(key) {
+            return;
+        }
         if let Some(adoption) = self.entries.get_mut(key).and_then(|entry| entry.adoption.as_mut()) {
             adoption.asked = true;
         }
@@ -93,9 +97,13 @@ impl Operator {
             Step::HandOver { hpa } => {
                 let Some(object) = self.index.object(&hpa) else { return };
                 let json = adopt::hand_over(&object, &key.name, self.index.claim());
+                let again = adopt::handed_to(&object).as_deref() == Some(&*key.name);
                 let message = format!("The HorizontalPodAutoscaler {} is stopped for this object", hpa.name);
                 self.queue
                     .push(Write::Patch(Patch { id: hpa, subresource: None, how: How::Merge, json }), now);
+                if again {
+                    return self.put_back(key, &object);
+                }
                 if !first {
                     return;
                 }
@@ -112,6 +120,37 @@ impl Operator {
                 self.note(key, Said { warning: false, reason: "AutoscalerRemoved", message });
             }
         }
+    }
+
+    /// Whether an autoscaler is handed over now: not to who leaves the workload to an elder that was read since, and not
+    /// in turn with a tool that puts back what was written into it. 1, 2, 4 … 30 s lie between two times.
+    fn may_hand_over(&mut self, key: &Key) -> bool {
+        let now = self.clock.now();
+        let Some(object) = self.index.object(&key.id()) else { return false };
+        if self.has_elder(key, &object) {
+            self.again.insert(key.clone());
+            return false;
+        }
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| !entry.handed.rests(now)) else {
+            return false;
+        };
+        let _ = entry.handed.again("handed over", now);
+        true
+    }
+
+    /// Whether the workload of an object is an elder's, of ours or of another shard at work.
+    fn has_elder(&self, key: &Key, object: &Object) -> bool {
+        owner::elder_of(&self.index, key, object).is_some()
+            || self.elder_elsewhere(key, object, self.clock.now()).is_some()
+    }
+
+    /// Says that somebody has written into an autoscaler that was handed over, and that it is handed over again.
+    fn put_back(&mut self, key: &Key, hpa: &Object) {
+        let message = format!(
+            "The HorizontalPodAutoscaler {} was changed by somebody and is stopped for this object once more; have a tool              that applies it ignore /spec/behavior, /spec/minReplicas and /spec/maxReplicas of it",
+            hpa.id.name
+        );
+        self.note_at_times(key, Said { warning: true, reason: "AutoscalerChanged", message });
     }
 
     /// Says what an adoption waits for, when that is something else than was said last.
@@ -184,6 +223,7 @@ impl Operator {
             self.index.ours(&object)
                 && !object.deleting()
                 && adopt::hands_over(&object, hpa)
+                && Key::of(&id).is_some_and(|key| !self.has_elder(&key, &object))
                 && target::scaled(&object).map(|id| id.name) == target::scaled(hpa).map(|id| id.name)
         })
     }

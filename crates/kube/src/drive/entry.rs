@@ -64,6 +64,8 @@ pub struct Entry {
     pub leave: Option<Leave>,
     pub(super) taken: Option<Taken>,
     pub(super) adoption: Option<super::adopt::Adoption>,
+    /// Between two times that its autoscaler is handed over: somebody may put back what was written into it.
+    pub(super) handed: Refusal,
     /// Whether another shard has it, and writes its status.
     pub(super) elsewhere: bool,
     /// What was refused of its count, of what is written on it, and of its status.
@@ -201,6 +203,7 @@ impl Entry {
             trouble: None,
             held: None,
             adoption: None,
+            handed: Refusal::default(),
             elsewhere: false,
             refused: Default::default(),
             recheck: None,

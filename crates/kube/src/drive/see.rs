@@ -146,7 +146,8 @@ impl Operator {
         let other = owner::other(&self.index, key, &object, now, self.kedas.at_work());
         self.look_for_claimer(&object);
         let elsewhere = self.of_another_shard(&object, now);
-        let rival = other.is_none().then(|| self.elder_elsewhere(key, &object, now)).flatten();
+        let open = matches!(other, None | Some(owner::Other::Handed { .. }));
+        let rival = open.then(|| self.elder_elsewhere(key, &object, now)).flatten();
         let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry::new(key.clone()));
         if entry.since == Time::ORIGIN {
             entry.since = now;
@@ -156,7 +157,7 @@ impl Operator {
         let keda = matches!(other, Some(owner::Other::Keda { .. }));
         // A lease that ends brings nothing of the objects it stood for.
         entry.recheck = rival.is_some().then(|| now + AGAIN).or_else(|| keda.then(|| now + owner::ALIVE));
-        let other = other.or(rival);
+        let other = rival.or(other);
         let mut saying = None;
         match adopt::plan(&object, other) {
             Plan::Write => {}

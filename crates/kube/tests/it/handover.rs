@@ -117,3 +117,72 @@ async fn without_the_annotation_it_is_started_again_and_the_object_leaves_the_wo
     assert_eq!(server.replicas("llama"), 8);
     operator.stop().await;
 }
+
+/// What stands in the autoscaler of how it was.
+fn record(server: &Server) -> Value {
+    let hpa = hpa(server);
+    let text = hpa["metadata"]["annotations"]["tidegate.dev/adopted"].as_str().unwrap_or("null");
+    serde_json::from_str(text).unwrap()
+}
+
+fn within_ours(server: &Server) -> bool {
+    let spec = &hpa(server)["spec"];
+    (spec["minReplicas"].as_i64(), spec["maxReplicas"].as_i64()) == (Some(1), Some(i32::MAX.into()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bounds_that_a_tool_puts_back_are_put_away_again_and_the_object_says_how_to_end_that() {
+    let (server, _prometheus) = taking().await;
+    let operator = Operator::start(&server, false).await;
+    until("eight replicas", || server.replicas("llama") == 8).await;
+    let before = record(&server);
+    for _ in 0..2 {
+        server.edit("horizontalpodautoscalers", "prod", "web", |hpa| {
+            (hpa["spec"]["minReplicas"], hpa["spec"]["maxReplicas"]) = (json!(3), json!(5));
+        });
+        until("it corrects nothing", || within_ours(&server) && stopped(&server)).await;
+    }
+    assert_eq!(record(&server), before);
+    let said = || server.all("events").iter().any(|event| event["reason"] == "AutoscalerChanged");
+    until("it says so", said).await;
+    server.delete("scaledobjects", "prod", "llama");
+    until("it is as before", || as_it_was(&server)).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_that_are_taken_out_of_it_cost_it_no_bounds() {
+    let (server, _prometheus) = taking().await;
+    let operator = Operator::start(&server, false).await;
+    until("eight replicas", || server.replicas("llama") == 8).await;
+    server.edit("horizontalpodautoscalers", "prod", "web", |hpa| {
+        hpa["spec"].as_object_mut().unwrap().remove("behavior");
+    });
+    until("it is stopped again", || stopped(&server)).await;
+    assert_eq!(record(&server)["bounds"], json!([3, 5]));
+    server.delete("scaledobjects", "prod", "llama");
+    let bounds =
+        || (hpa(&server)["spec"]["minReplicas"].clone(), hpa(&server)["spec"]["maxReplicas"].clone());
+    until("it has its bounds", || bounds() == (json!(3), json!(5))).await;
+    assert_eq!(hpa(&server)["spec"].get("behavior"), None);
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_younger_object_stops_nothing_and_the_autoscaler_scales_on() {
+    let (server, prometheus) = taking().await;
+    server.edit("scaledobjects", "prod", "llama", |object| {
+        object["metadata"]["creationTimestamp"] = json!("2026-01-02T00:00:00Z");
+    });
+    let mut elder = scaled_object("llama", &prometheus, json!({}));
+    elder["metadata"]["name"] = json!("elder");
+    elder["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+    server.put("scaledobjects", elder);
+    let operator = Operator::start(&server, false).await;
+    until("it gives way", || operator.told.troubled("prod/elder scales this workload already")).await;
+    let ticks = operator.told.ticks();
+    until("some ticks", || operator.told.ticks() > ticks + 3).await;
+    assert!(as_it_was(&server), "{}", hpa(&server));
+    assert_eq!(server.replicas("llama"), 4);
+    operator.stop().await;
+}
