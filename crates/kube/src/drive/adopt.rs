@@ -7,13 +7,14 @@ use tidegate_core::scale::Reading;
 use tidegate_core::time::{Span, Time};
 
 use super::entry::OBJECT;
+use super::sight::unseen;
 use super::{Entry, Operator, Weight};
 use crate::adopt::{self, Step};
 use crate::index::target::{self, Asks, Key};
 use crate::object::{Id, Kind, Object};
 use crate::owner;
 use crate::status::notes::{self, Said, sentence};
-use crate::write::{self, How, Patch, Write};
+use crate::write::{self, How, Patch, Scale, Write};
 
 /// Between two Events that say what an object's adoption waits for: a load that moves would give one a second.
 const WAITS_PAUSE: Span = Span::from_secs(10);
@@ -205,27 +206,98 @@ impl Operator {
 
     /// Looks with the next tick whether the autoscalers that were handed over to a target are still to be stopped.
     pub(super) fn look_at_handed(&mut self, key: &Key) {
-        let workload = self.entries.get(key).and_then(|entry| entry.workload.as_ref());
-        let Some(workload) = workload.filter(|_| key.asks == Asks::ScaledObject) else { return };
+        let Some(entry) = self.entries.get(key).filter(|_| key.asks == Asks::ScaledObject) else { return };
         let handed = |hpa: &Arc<Object>| adopt::handed_to(hpa).as_deref() == Some(&*key.name);
-        let all = self.index.autoscalers_of(workload).filter(handed);
-        self.again.extend(all.filter_map(|hpa| Key::of(&hpa.id)));
+        let keys: Vec<Key> = match &entry.workload {
+            Some(workload) => {
+                let all = self.index.autoscalers_of(workload).filter(handed);
+                all.filter_map(|hpa| Key::of(&hpa.id)).collect()
+            }
+            // One that could never be read: what it scales is not known once it is gone.
+            None => {
+                let all = self.index.objects_of(&Kind::HorizontalPodAutoscaler, &key.namespace);
+                all.filter(handed).filter_map(|hpa| Key::of(&hpa.id)).collect()
+            }
+        };
+        self.again.extend(keys);
     }
 
     /// Whether an autoscaler is stopped for a ScaledObject that takes it over still, or is another operator's to start.
-    fn stays_handed(&self, hpa: &Object) -> bool {
+    fn stays_handed(&mut self, hpa: &Object) -> bool {
         let Some(to) = adopt::handed_to(hpa) else { return false };
-        if hpa.annotation(adopt::CLAIM) != Some(self.index.claim()) {
-            return true;
-        }
         let id = Id::new(Kind::ScaledObject, &hpa.id.namespace, &to);
-        self.index.object(&id).is_some_and(|object| {
+        let object = self.index.object(&id);
+        if hpa.annotation(adopt::CLAIM) != Some(self.index.claim()) {
+            self.look_for_claimer(hpa);
+            if self.of_another_shard(hpa, self.clock.now()).is_some() {
+                // Where its ScaledObject is gone it is looked at until that shard has started it, or is gone as well: a
+                // lease that ends brings nothing of the objects it stood for.
+                if object.is_none() {
+                    self.again.extend(Key::of(&hpa.id));
+                }
+                return true;
+            }
+            if object.as_ref().is_some_and(|object| !self.index.shares(object)) {
+                return true;
+            }
+        }
+        object.is_some_and(|object| {
             self.index.ours(&object)
                 && !object.deleting()
                 && adopt::hands_over(&object, hpa)
                 && Key::of(&id).is_some_and(|key| !self.has_elder(&key, &object))
                 && target::scaled(&object).map(|id| id.name) == target::scaled(hpa).map(|id| id.name)
         })
+    }
+
+    /// Whether an autoscaler that was handed over can go on from the count that is there. At zero it rests by itself, so
+    /// a workload that its ScaledObject has brought there is given its first replicas before; it is asked for again with
+    /// each tick. Where that is refused, the autoscaler is given back all the same.
+    fn wakes(&mut self, key: &Key, hpa: &Object) -> bool {
+        let (Some(to), Some(id)) = (adopt::first_count(hpa), target::scaled(hpa)) else { return true };
+        if self.parting.contains_key(key) {
+            return true;
+        }
+        // It is watched until then: its ScaledObject looks at it no longer.
+        self.index.uses(key, BTreeSet::from([id.clone()]));
+        self.want();
+        let Some(workload) = self.index.workload(&id) else {
+            let looked = unseen(&id, &self.index, &self.blind).is_some();
+            if !looked {
+                self.again.insert(key.clone());
+            }
+            return looked;
+        };
+        if workload.fleet.spec > 0 {
+            return true;
+        }
+        let scale = Scale {
+            key: key.clone(),
+            uid: Arc::clone(&workload.uid),
+            version: Arc::clone(&workload.resource_version),
+            workload: id,
+            from: 0,
+            to,
+            why: "the HorizontalPodAutoscaler is given back, and would rest at zero".to_owned(),
+        };
+        self.queue.push(Write::Scale(scale), self.clock.now());
+        self.again.insert(key.clone());
+        false
+    }
+
+    /// What became of the first replicas of a workload whose autoscaler is given back.
+    pub(super) fn woken(&mut self, scale: &Scale, refused: Option<&str>) {
+        let (now, Scale { key, workload, to, .. }) = (self.clock.now(), scale);
+        self.again.insert(key.clone());
+        if let Some(why) = refused {
+            let _ = self.parting.entry(key.clone()).or_default().again(why, now);
+            return;
+        }
+        let message = format!(
+            "{} had no replicas, where this autoscaler rests: it was given {to} before the autoscaler was given back",
+            workload.name
+        );
+        self.note(key, Said { warning: false, reason: "WorkloadStarted", message });
     }
 
     /// An object is not ours, or not any more: what of ours is on it is taken away.
@@ -251,6 +323,9 @@ impl Operator {
                 self.again.insert(key.clone());
                 return;
             }
+        }
+        if !self.wakes(key, object) {
+            return;
         }
         let patch = Patch { id: key.id(), subresource: None, how: How::Merge, json: adopt::give(object) };
         self.queue.push(Write::Patch(patch), now);

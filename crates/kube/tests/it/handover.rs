@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tidegate_kube::adopt::WISH;
 
-use super::rig::{Operator, Prometheus, decisions, deployment, scaled_object, until};
+use super::rig::{Operator, Prometheus, Setup, decisions, deployment, scaled_object, until};
 use super::server::Server;
 
 const TRANSFER: &str = "scaledobject.keda.sh/transfer-hpa-ownership";
@@ -69,6 +69,8 @@ async fn it_stops_before_the_object_scales_and_is_what_it_was_once_the_object_is
     until("it is as before", || as_it_was(&server)).await;
     let annotations = hpa(&server)["metadata"]["annotations"].clone();
     assert_eq!(annotations.get("tidegate.dev/adopted"), None, "{annotations}");
+    // At zero it would rest: its first replicas came before it was started.
+    assert_eq!(server.replicas("llama"), 3);
     operator.stop().await;
 }
 
@@ -185,4 +187,34 @@ async fn a_younger_object_stops_nothing_and_the_autoscaler_scales_on() {
     assert!(as_it_was(&server), "{}", hpa(&server));
     assert_eq!(server.replicas("llama"), 4);
     operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_end_of_an_object_that_could_not_be_read_it_is_what_it_was() {
+    let (server, _prometheus) = taking().await;
+    let operator = Operator::start(&server, false).await;
+    until("eight replicas", || server.replicas("llama") == 8).await;
+    operator.stop().await;
+    server.edit("scaledobjects", "prod", "llama", |object| {
+        object["spec"]["triggers"][0]["metadata"] = json!({});
+    });
+    let operator = Operator::start(&server, false).await;
+    until("it is not read", || operator.told.troubled(" ")).await;
+    assert!(stopped(&server));
+    server.delete("scaledobjects", "prod", "llama");
+    until("it is as before", || as_it_was(&server)).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_shard_that_is_gone_has_stopped_is_started_by_another() {
+    let (server, _prometheus) = taking().await;
+    let of = |name| Operator::at(server.addr, name, Setup { shard: Some(name), ..Setup::default() });
+    let before = of("before").await;
+    until("eight replicas", || server.replicas("llama") == 8).await;
+    before.stop().await;
+    server.delete("scaledobjects", "prod", "llama");
+    let after = of("after").await;
+    until("it is as before", || as_it_was(&server)).await;
+    after.stop().await;
 }
