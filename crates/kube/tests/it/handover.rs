@@ -3,8 +3,10 @@
 use http::Method;
 use serde_json::{Value, json};
 use tidegate_kube::adopt::WISH;
+use tidegate_kube::migrate::{Asked, Outcome, release};
 
-use super::rig::{Operator, Prometheus, Setup, decisions, deployment, scaled_object, until};
+use super::adoption::asked;
+use super::rig::{Operator, Prometheus, Setup, connect, decisions, deployment, scaled_object, until};
 use super::server::Server;
 
 const TRANSFER: &str = "scaledobject.keda.sh/transfer-hpa-ownership";
@@ -217,4 +219,20 @@ async fn what_a_shard_that_is_gone_has_stopped_is_started_by_another() {
     let after = of("after").await;
     until("it is as before", || as_it_was(&server)).await;
     after.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn given_back_by_the_command_alone_it_has_replicas_to_go_on_from() {
+    let (server, _prometheus) = taking().await;
+    let operator = Operator::start(&server, false).await;
+    until("eight replicas", || server.replicas("llama") == 8).await;
+    operator.kill().await;
+    server.edit("deployments", "prod", "llama", |object| object["spec"]["replicas"] = json!(0));
+    let client = connect(&server).await.client;
+    let now = Asked { at_once: true, ..asked(&["hpa/web"]) };
+    let mut said = Vec::new();
+    let outcome = release(&client, &now, &mut |line| said.push(line.to_owned())).await.unwrap();
+    assert_eq!(outcome, Outcome { done: 1, waiting: 0 });
+    assert!(as_it_was(&server), "{}", hpa(&server));
+    assert_eq!(server.replicas("llama"), 3, "{said:#?}");
 }
