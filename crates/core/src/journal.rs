@@ -8,7 +8,7 @@
 //!
 //! No prompt, key or header of a request ever enters it: the events of the `scale` machine have none.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 
@@ -32,6 +32,9 @@ pub struct Header {
     /// Whether a run begins here that goes by what its driver remembered of the targets, not by the segment before.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub anew: bool,
+    /// Those of the targets that join with this segment, as a [`Joined`] has it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub joined: BTreeSet<Arc<str>>,
     /// Every target as it was when the segment began.
     pub targets: BTreeMap<Arc<str>, Snapshot>,
 }
@@ -46,7 +49,8 @@ pub struct Snapshot {
 }
 
 /// How a line begins that says of a target that it joined after its segment's header. What stands before it under the
-/// same name was another target's.
+/// same name was another target's, or is this one's before its state was set anew (a lease that was lost and won again, a
+/// clock that was set).
 pub const JOINS: &str = "{\"joins\":";
 
 /// A line that says so, as it is written.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use common::random::{
@@ -249,6 +249,7 @@ proptest! {
                 let targets = BTreeMap::from([(Arc::from("t"), snapshot)]);
                 let opening = Header {
                     anew: false,
+                    joined: BTreeSet::new(),
                     tidegate_journal: FORMAT,
                     origin_unix_us: 1_700_000_000_000_000,
                     manifest: "00".into(),

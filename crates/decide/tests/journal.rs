@@ -109,7 +109,7 @@ fn a_run_gives_the_same_journal_every_time() {
 }
 
 /// Two targets, one after the other, and the first once more under other rules.
-fn joining() -> Vec<Vec<u8>> {
+fn joining(segment_bytes_max: u64) -> Vec<Vec<u8>> {
     let target = |name: &str, most: u32| {
         let text = MANIFEST.replace("name: a,", &format!("name: {name},"));
         let text =
@@ -118,7 +118,7 @@ fn joining() -> Vec<Vec<u8>> {
     };
     let mut control = Control::new(Arc::new(ExprLang));
     let memory = Memory::default();
-    let mut journal = Journal::new(memory.clone(), "0".into(), 0);
+    let mut journal = Journal::new(memory.clone(), "0".into(), 0).with_segment_bytes_max(segment_bytes_max);
     let mut out = Vec::new();
     for (at, name, most) in [(0, "a", 9), (1, "b", 7), (2, "a", 4)] {
         control.add(target(name, most), State::default()).unwrap();
@@ -139,7 +139,7 @@ fn joining() -> Vec<Vec<u8>> {
 
 #[test]
 fn a_target_that_joins_within_a_segment_is_replayed_from_there() {
-    let segments = joining();
+    let segments = joining(u64::MAX);
     assert_eq!(segments.len(), 1);
     let compiler: Arc<dyn Compiler> = Arc::new(ExprLang);
     let done = replay(segments[0].as_slice(), &compiler).unwrap();
@@ -149,6 +149,20 @@ fn a_target_that_joins_within_a_segment_is_replayed_from_there() {
         text.lines().filter(|line| !line.starts_with(JOINS)).map(|line| format!("{line}\n")).collect();
     let error = replay(silent.as_bytes(), &compiler).unwrap_err();
     assert!(error.to_string().contains("default/b is not in the segment's header"), "{error}");
+}
+
+#[test]
+fn a_target_that_joins_as_a_segment_begins_need_not_go_on_where_another_of_its_name_ended() {
+    let segments = joining(1);
+    assert_eq!(segments.len(), 54, "each event has its own, also one of nobody");
+    let compiler: Arc<dyn Compiler> = Arc::new(ExprLang);
+    let done = replay(segments.concat().as_slice(), &compiler).unwrap();
+    assert_eq!((done.segments, done.joins, done.events), (54, 0, 45));
+    let text = String::from_utf8(segments.concat()).unwrap();
+    let silent = text.replace("\"joined\":[\"default/a\"],", "");
+    assert_ne!(silent, text);
+    let error = replay(silent.as_bytes(), &compiler).unwrap_err();
+    assert!(error.to_string().contains("replayed otherwise"), "{error}");
 }
 
 #[test]

@@ -5,8 +5,8 @@
 //! that one task a thread walks four times a second. 20,000 connections are 20,000 slots: 0.1 ms a walk.
 //! What time it is, is what it was at the last walk: a timer set now may look up to one tick younger than it is,
 //! so every wait gets one tick more, and none ends early. On a thread that stood still (the machine was busy, or the
-//! process was stopped) it may look as much younger as the thread stood; so a walk that comes late gives all timers
-//! what it is late by. A client is never blamed for the seconds in which nobody could have read what it sent.
+//! process was stopped) it may look as much younger as the thread stood; so the walk after one that
+//! came late gives all timers what that was late by. A client is never blamed for the seconds in which nobody could have read what it sent.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -9,7 +9,7 @@ use tidegate_core::journal::Snapshot;
 use tidegate_core::scale::{Action, Event, Scaler, Spec, SpecError, State};
 use tidegate_core::time::Time;
 
-use crate::{Journal, Segments};
+use crate::{Journal, Opening, Segments};
 
 /// Takes down every event and what followed.
 pub trait Recorder {
@@ -17,7 +17,7 @@ pub trait Recorder {
     ///
     /// # Errors
     /// When it cannot be written.
-    fn prepare(&mut self, snapshot: &mut dyn FnMut() -> BTreeMap<Arc<str>, Snapshot>) -> io::Result<bool>;
+    fn prepare(&mut self, opening: &mut dyn FnMut() -> Opening) -> io::Result<bool>;
 
     /// Before the first event of a target that came after the last snapshot.
     ///
@@ -41,8 +41,8 @@ pub trait Recorder {
 }
 
 impl<S: Segments> Recorder for Journal<S> {
-    fn prepare(&mut self, snapshot: &mut dyn FnMut() -> BTreeMap<Arc<str>, Snapshot>) -> io::Result<bool> {
-        Journal::prepare(self, snapshot)
+    fn prepare(&mut self, opening: &mut dyn FnMut() -> Opening) -> io::Result<bool> {
+        Journal::prepare(self, opening)
     }
 
     fn join(&mut self, t: Time, target: &str, joins: &Snapshot) -> io::Result<()> {
@@ -90,6 +90,8 @@ impl Control {
         for snapshot in snapshots.into_values() {
             control.add(snapshot.spec, snapshot.state)?;
         }
+        // They have not come, they go on.
+        control.joined.clear();
         Ok(control)
     }
 
@@ -159,7 +161,8 @@ impl Control {
             }
             return Ok(());
         };
-        if recorder.prepare(&mut || self.snapshot())? {
+        let opening = &mut || Opening { targets: self.snapshot(), joined: self.joined.clone() };
+        if recorder.prepare(opening)? {
             self.joined.clear();
         }
         let Some(scaler) = self.scalers.get_mut(target) else { return Ok(()) };

@@ -17,7 +17,7 @@ mod write;
 
 pub use control::{Control, Recorder};
 pub use replay::{Error, Recovered, Replayed, recover, replay};
-pub use write::{Journal, Segments, manifest_hash};
+pub use write::{Journal, Opening, Segments, manifest_hash};
 
 /// A segment that has this size is not written to any more. A busy target writes about 1 KB a second, so 64 MiB hold eighteen hours
 /// of it, and a segment is read into an editor without pain.
@@ -25,3 +25,7 @@ pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 
 /// One line at the most: a snapshot of ten thousand targets is under 30 MB.
 pub const LINE_BYTES_MAX: usize = 64 << 20;
+
+/// Targets of one segment at the most, those that joined included: a line that joins one is some 2 KB, so what we write
+/// has no more than 33,000 in 64 MiB. Readers refuse more, as each is a machine.
+pub const TARGETS_MAX: usize = 200_000;

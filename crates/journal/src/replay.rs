@@ -9,7 +9,7 @@ use tidegate_core::journal::{Entry, FORMAT, Header, JOINS, Joined, Snapshot, Wri
 use tidegate_core::scale::{Scaler, SpecError, State};
 use tidegate_core::time::Time;
 
-use crate::LINE_BYTES_MAX;
+use crate::{LINE_BYTES_MAX, TARGETS_MAX};
 
 /// Why a journal does not replay.
 #[derive(Debug, thiserror::Error)]
@@ -182,8 +182,9 @@ fn open_segment(
     }
     let header: Header = serde_json::from_str(line).map_err(malformed)?;
     for (target, snapshot) in &header.targets {
-        // A segment that follows another must begin where that one ended, unless it begins another run.
-        if let Some(running) = scalers.get(target).filter(|_| !header.anew)
+        // A segment that follows another must begin where that one ended, unless it begins another run or the target
+        // joins with it.
+        if let Some(running) = scalers.get(target).filter(|_| !header.anew && !header.joined.contains(target))
             && (running.state() != &snapshot.state || running.spec() != &snapshot.spec)
         {
             let text = |state: &State| serde_json::to_string(state).unwrap_or_default();
@@ -213,6 +214,10 @@ fn join(
     let joined: Joined = serde_json::from_str(line)
         .map_err(|error| Error::Malformed { line: number, message: error.to_string() })?;
     let Joined { joins, t, target } = joined;
+    if scalers.len() >= TARGETS_MAX && !scalers.contains_key(&target) {
+        let message = format!("more than {TARGETS_MAX} targets in one segment");
+        return Err(Error::Malformed { line: number, message });
+    }
     let scaler = Scaler::resume(joins.spec, joins.state, Arc::clone(compiler))
         .map_err(|source| Error::Spec { line: number, source })?;
     scalers.insert(target, scaler);

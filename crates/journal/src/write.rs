@@ -1,6 +1,6 @@
 //! Writing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -20,6 +20,15 @@ pub trait Segments {
     /// # Errors
     /// When it cannot be opened.
     fn open(&mut self, number: u32) -> io::Result<Self::Out>;
+}
+
+/// Every target as a segment begins.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Opening {
+    /// With what it remembers.
+    pub targets: BTreeMap<Arc<str>, Snapshot>,
+    /// Those that came since the last segment began and have had no event.
+    pub joined: BTreeSet<Arc<str>>,
 }
 
 /// A journal being written.
@@ -61,7 +70,7 @@ impl<S: Segments> Journal<S> {
     ///
     /// # Errors
     /// When a segment cannot be opened or written.
-    pub fn prepare(&mut self, snapshot: impl FnOnce() -> BTreeMap<Arc<str>, Snapshot>) -> io::Result<bool> {
+    pub fn prepare(&mut self, opening: impl FnOnce() -> Opening) -> io::Result<bool> {
         if self.current.is_some() && self.written < self.segment_bytes_max {
             return Ok(false);
         }
@@ -69,12 +78,16 @@ impl<S: Segments> Journal<S> {
         self.number += 1;
         self.current = Some(self.segments.open(self.number)?);
         self.written = 0;
+        let (anew, Opening { targets, joined }) = (std::mem::take(&mut self.anew), opening());
+        // Where a run begins, all of them do.
+        let joined = if anew || self.number == 1 { BTreeSet::new() } else { joined };
         let header = Header {
             tidegate_journal: FORMAT,
             origin_unix_us: self.origin_unix_us,
             manifest: self.manifest.clone(),
-            anew: std::mem::take(&mut self.anew),
-            targets: snapshot(),
+            anew,
+            joined,
+            targets,
         };
         self.line(&header)?;
         Ok(true)

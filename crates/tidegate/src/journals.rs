@@ -164,10 +164,10 @@ fn number(path: &Path) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use tidegate_core::scale::Event;
     use tidegate_core::time::Time;
+    use tidegate_journal::Opening;
 
     use super::*;
 
@@ -177,7 +177,7 @@ mod tests {
         let text: std::sync::Arc<str> = "x".repeat(200_000).into();
         let reading = tidegate_core::scale::Reading::Error(text);
         for _ in 0..events {
-            journal.prepare(BTreeMap::new).unwrap();
+            journal.prepare(Opening::default).unwrap();
             let event = Event::Reading { signal: "q".into(), reading: reading.clone() };
             journal.record(Time::ORIGIN, "prod/llama", &event, &[]).unwrap();
         }

@@ -17,8 +17,8 @@ pub(super) fn field(fleet: &Fleet) -> Markup {
 fn form(aside: &str, words: &str) -> Markup {
     html! {
         form class="find" method="get" action="/" role="search" {
-            label for="find" { (aside) }
-            input id="find" name="find" type="search" maxlength="317" value=(words) placeholder="namespace/name" required;
+            label for="find-name" { (aside) }
+            input id="find-name" name="find" type="search" maxlength="317" value=(words) placeholder="namespace/name" required;
             button type="submit" { "Find" }
         }
     }

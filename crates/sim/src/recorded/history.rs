@@ -1,6 +1,6 @@
 //! A journal read: how many requests and replicas of a target there were when.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tidegate_core::journal::{Entry, FORMAT, Header, JOINS, Joined};
 use tidegate_core::scale::spec::Signal;
 use tidegate_core::scale::{Event, Fleet, Reading};
 use tidegate_core::time::{Span, Time};
-use tidegate_journal::LINE_BYTES_MAX;
+use tidegate_journal::{LINE_BYTES_MAX, TARGETS_MAX};
 
 use super::Error;
 
@@ -69,7 +69,7 @@ impl Recorded {
     pub fn read(mut journal: impl BufRead, asked: Option<&str>) -> Result<Recorded, Error> {
         let mut recorded = Recorded::default();
         let (mut line, mut text, mut target) = (0, Vec::new(), None);
-        let mut known: Vec<String> = Vec::new();
+        let mut known: BTreeSet<String> = BTreeSet::new();
         while let Some(length) = next(&mut journal, &mut text, line + 1)? {
             line += 1;
             let text = &text[..length];
@@ -87,10 +87,12 @@ impl Recorded {
             }
             if text.starts_with(JOINS.as_bytes()) {
                 let joined: Joined = serde_json::from_slice(text).map_err(bad)?;
-                if !known.iter().any(|known| **known == *joined.target) {
-                    known.push(joined.target.to_string());
+                if known.insert(joined.target.to_string()) {
+                    if known.len() > TARGETS_MAX {
+                        return Err(Error::TooMuch { line, what: "targets in a segment", most: TARGETS_MAX });
+                    }
+                    target = find(&known, asked)?.map(Arc::<str>::from).or(target);
                 }
-                target = find(&known, asked)?.map(Arc::<str>::from).or(target);
                 continue;
             }
             let entry: Entry = serde_json::from_slice(text).map_err(bad)?;
@@ -211,21 +213,24 @@ struct Version {
 }
 
 /// The target meant among these; `None` where none of them is.
-fn find<'k>(known: &'k [String], asked: Option<&str>) -> Result<Option<&'k str>, Error> {
-    let bare = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+fn find<'k>(known: &'k BTreeSet<String>, asked: Option<&str>) -> Result<Option<&'k str>, Error> {
     let Some(asked) = asked else {
-        return match known {
-            [] => Ok(None),
-            [one] => Ok(Some(one)),
-            _ => Err(Error::Target { what: "several targets: say which".to_owned(), known: list(known) }),
-        };
+        if known.len() > 1 {
+            return Err(Error::Target { what: "several targets: say which".to_owned(), known: list(known) });
+        }
+        return Ok(known.first().map(String::as_str));
     };
-    let is = |name: &&String| **name == asked || (!asked.contains('/') && bare(name) == asked);
+    let is =
+        |name: &&String| **name == asked || (!asked.contains('/') && name.rsplit('/').next() == Some(asked));
     Ok(known.iter().find(is).map(String::as_str))
 }
 
-fn list(known: &[String]) -> String {
-    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+fn list(known: &BTreeSet<String>) -> String {
+    if known.is_empty() {
+        "none".to_owned()
+    } else {
+        Vec::from_iter(known.iter().map(String::as_str)).join(", ")
+    }
 }
 
 /// Reads a line; its length without the end, `None` after the last whole one.

@@ -3,6 +3,7 @@
 //! A journal holds what was seen, and the machine that decided runs again over it. So the answer has
 //! every step with its numbers, for any second that is still on disk.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use tidegate_core::scale::{Action, Scaler};
 use tidegate_core::time::Time;
 use tidegate_dashboard::decision::Made;
 use tidegate_dashboard::why::{Why, explain};
-use tidegate_journal::LINE_BYTES_MAX;
+use tidegate_journal::{LINE_BYTES_MAX, TARGETS_MAX};
 use tidegate_manifest::formula::ExprLang;
 
 use crate::journals;
@@ -38,7 +39,7 @@ pub(super) fn why(state_dirs: &[PathBuf], asked: &str, at_unix_s: Option<f64>) -
         let dirs: Vec<String> = state_dirs.iter().map(|path| path.display().to_string()).collect();
         bail!("no journal in {}; name the state directory with --state-dir", dirs.join(" or "));
     }
-    let mut others = Vec::new();
+    let mut others = BTreeSet::new();
     for (begin, path) in begun {
         if at_unix_s.is_some_and(|at| at < begin) {
             continue;
@@ -48,24 +49,28 @@ pub(super) fn why(state_dirs: &[PathBuf], asked: &str, at_unix_s: Option<f64>) -
                 let Past { made, changed, last_unix_s } = *past;
                 return Ok(explain(&made, changed.as_ref(), at_unix_s.unwrap_or(last_unix_s), "journal"));
             }
+            Seen::Began(unix_s) => bail!(
+                "no decision of {asked} since it came to this journal at Unix time {unix_s}; what is older was of \
+                 another of its name, or by another state"
+            ),
             Seen::Nothing(mut names) => others.append(&mut names),
         }
     }
-    others.sort();
-    others.dedup();
     if others.iter().any(|name| is(name, asked)) {
         bail!("no decision of {asked} is in the journal from before then; ask for a later time");
     }
     if others.is_empty() {
         bail!("the journal begins later than that; ask for a later time");
     }
-    bail!("the journal has no target {asked}; it has {}", others.join(", "));
+    bail!("the journal has no target {asked}; it has {}", Vec::from_iter(others).join(", "));
 }
 
 enum Seen {
     Decided(Box<Past>),
+    /// It came then, in Unix seconds, and nothing was decided since.
+    Began(f64),
     /// The targets that are there instead.
-    Nothing(Vec<String>),
+    Nothing(BTreeSet<String>),
 }
 
 struct Past {
@@ -104,23 +109,29 @@ fn unix_s(header: &Header, t: Time) -> f64 {
 /// Runs one target of a segment again, up to a time.
 fn read(path: &Path, asked: &str, at_unix_s: Option<f64>) -> Result<Seen> {
     let mut lines = Lines::open(path)?;
-    let Some(mut header) = lines.header()? else { return Ok(Seen::Nothing(Vec::new())) };
-    let mut names: Vec<String> = header.targets.keys().map(|name| name.to_string()).collect();
+    let Some(mut header) = lines.header()? else { return Ok(Seen::Nothing(BTreeSet::new())) };
+    let mut names: BTreeSet<String> = header.targets.keys().map(|name| name.to_string()).collect();
     let found = header.targets.keys().find(|name| is(name, asked)).cloned();
     let snapshot = found.and_then(|name| header.targets.remove_entry(&name));
     let mut running = snapshot.map(|(name, snapshot)| Running::new(name, snapshot)).transpose()?;
-    let (mut made, mut changed, mut last) = (None, None, 0.0);
+    let joins_here = running.as_ref().is_some_and(|running| header.joined.contains(&running.name));
+    let (mut made, mut changed, mut last, mut began) = (None, None, 0.0, None);
     let mut actions = Vec::new();
     while let Some(line) = lines.next()? {
         if line.starts_with(JOINS) {
             let Joined { joins, t, target } =
                 serde_json::from_str(line).with_context(|| lines.place("no journal line"))?;
-            names.push(target.to_string());
+            if names.insert(target.to_string()) && names.len() > TARGETS_MAX {
+                bail!(lines.place("more targets than a segment has"));
+            }
             let late = at_unix_s.is_some_and(|until| unix_s(&header, t) > until);
             let mine = running.as_ref().map_or_else(|| is(&target, asked), |running| running.name == target);
             if mine && !late {
-                // What was decided before was of another that had its name.
-                (running, made, changed) = (Some(Running::new(target, joins)?), None, None);
+                // What was decided before was of another that had its name, where this one asks for other things.
+                if running.as_ref().is_none_or(|running| *running.scaler.spec() != joins.spec) {
+                    (made, changed, began) = (None, None, Some(unix_s(&header, t)));
+                }
+                running = Some(Running::new(target, joins)?);
             }
             continue;
         }
@@ -137,6 +148,7 @@ fn read(path: &Path, asked: &str, at_unix_s: Option<f64>) -> Result<Seen> {
             continue;
         }
         last = at;
+        began = began.or(joins_here.then_some(at));
         actions.clear();
         scaler.step(entry.t, &entry.event, &mut actions);
         if let Some(one) = decided(&actions, at) {
@@ -146,9 +158,11 @@ fn read(path: &Path, asked: &str, at_unix_s: Option<f64>) -> Result<Seen> {
             made = Some(one);
         }
     }
-    Ok(made.map_or(Seen::Nothing(names), |made| {
-        Seen::Decided(Box::new(Past { made, changed, last_unix_s: last }))
-    }))
+    Ok(match (made, began) {
+        (Some(made), _) => Seen::Decided(Box::new(Past { made, changed, last_unix_s: last })),
+        (None, Some(began)) => Seen::Began(began),
+        (None, None) => Seen::Nothing(names),
+    })
 }
 
 /// The target that is run again.
@@ -230,7 +244,7 @@ mod tests {
 
     use tidegate_core::journal::Snapshot;
     use tidegate_core::scale::{Event, Fleet, Reading};
-    use tidegate_journal::{Journal, Segments};
+    use tidegate_journal::{Journal, Opening, Segments};
 
     const MANIFEST: &str = "
 apiVersion: keda.sh/v1alpha1
@@ -281,11 +295,11 @@ spec:
                 reading: Reading::Value { value: queue, active: None },
             };
             for event in [Event::Fleet(fleet), reading, Event::Tick] {
-                let snapshot = || {
+                let opening = || {
                     let of = Snapshot { spec: scaler.spec().clone(), state: scaler.state().clone() };
-                    BTreeMap::from([(Arc::clone(&name), of)])
+                    Opening { targets: BTreeMap::from([(Arc::clone(&name), of)]), ..Opening::default() }
                 };
-                journal.prepare(snapshot).unwrap();
+                journal.prepare(opening).unwrap();
                 let mut actions = Vec::new();
                 scaler.step(t, &event, &mut actions);
                 journal.record(t, &name, &event, &actions).unwrap();
@@ -317,6 +331,35 @@ spec:
         let late = why(&dirs, "a/chat", None).unwrap();
         assert_eq!(late.decision.to, 0, "{late:?}");
         assert_eq!(Some(late.at_unix_s), at(59));
+    }
+
+    #[test]
+    fn what_was_decided_for_another_of_the_same_name_is_no_answer_for_the_one_that_came_after_it() {
+        let state = tempfile::tempdir().unwrap();
+        journal(state.path());
+        let directory = state.path().join("journal");
+        let before = u32::try_from(fs::read_dir(&directory).unwrap().count()).unwrap();
+        let sources = [tidegate_manifest::Source {
+            name: "m.yaml".into(),
+            bytes: MANIFEST.replace("maxReplicaCount: 5", "maxReplicaCount: 9").into(),
+        }];
+        let spec = tidegate_manifest::lower(&tidegate_manifest::load(&sources)).targets.remove(0).spec;
+        let mut control = tidegate_journal::Control::new(Arc::new(ExprLang));
+        control.add(spec, tidegate_core::scale::State::default()).unwrap();
+        let mut again =
+            Journal::new(Files(directory), "y".to_owned(), ORIGIN_UNIX_S * 1_000_000).after(before);
+        let mut out = Vec::new();
+        let mut step = |second, event: &Event| {
+            control.step(Time::from_secs(second), "a/chat", event, Some(&mut again), &mut out).unwrap();
+            tidegate_journal::Recorder::finish(&mut again).unwrap();
+        };
+        step(70, &Event::Fleet(Fleet::default()));
+        let dirs = [state.path().to_owned()];
+        let error = why(&dirs, "a/chat", None).unwrap_err().to_string();
+        assert!(error.contains("no decision of a/chat since it came to this journal"), "{error}");
+        assert_eq!(why(&dirs, "a/chat", at(65)).unwrap().decision.to, 0, "that was the other");
+        step(71, &Event::Tick);
+        assert_eq!(Some(why(&dirs, "a/chat", None).unwrap().at_unix_s), at(71));
     }
 
     #[test]
