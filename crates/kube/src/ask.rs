@@ -110,6 +110,16 @@ pub(crate) async fn patch(client: &Client, id: &Id, json: &Value) -> Result<Valu
     ask(client, Method::PATCH, &asked, Some(json)).await.map_err(failed(format!("write {path}")))
 }
 
+/// Gives a workload a count, if it is still of the version that was read.
+pub(crate) async fn scale(client: &Client, workload: &Object, to: u32) -> Result<(), Error> {
+    let path = format!("{}/{}/scale", all(&workload.id.kind, &workload.id.namespace), workload.id.name);
+    let version = workload.text("/metadata/resourceVersion");
+    let json = serde_json::json!({"metadata": {"resourceVersion": version}, "spec": {"replicas": to}});
+    let asked = format!("{path}?fieldManager={MANAGER}");
+    let sent = ask(client, Method::PATCH, &asked, Some(&json)).await;
+    sent.map(drop).map_err(failed(format!("write {path}")))
+}
+
 /// What the operator said last about an object's adoption.
 pub(crate) async fn last_event(client: &Client, object: &Object) -> Result<Option<String>, Error> {
     let path = format!("/api/v1/namespaces/{}/events", object.id.namespace);

@@ -87,7 +87,13 @@ pub fn other(index: &Index, key: &Key, object: &Object, now: Time, lease: Option
     let workload = scaled(object);
     let autoscaler = workload.as_ref().and_then(|workload| autoscaler(index, key, object, workload));
     let lives = lease.filter(|_| kedas(object)).map(|lease| Other::Keda { sign: format!("lease {lease}") });
-    autoscaler.or(lives).or_else(|| elder(index, key, object, &workload?))
+    let elder = || elder(index, key, object, workload.as_ref()?);
+    match autoscaler {
+        // What is left to an elder stops nobody: the elder would leave the workload to an autoscaler that does nothing.
+        Some(Other::Handed { .. }) => elder().or(autoscaler),
+        Some(_) => autoscaler,
+        None => lives.or_else(elder),
+    }
 }
 
 /// Whether a KEDA that is at work would have this object: each ScaledJob, of which nothing but its Jobs tells, and a
@@ -113,8 +119,10 @@ fn autoscaler(index: &Index, key: &Key, object: &Object, workload: &Id) -> Optio
         let ours = (index.ours(hpa) && adopt::stopped(hpa))
             || (adopt::handed_to(hpa).as_deref() == Some(&*key.name)
                 && adopt::hands_over(object, hpa)
+                && adopt::rests(hpa)
                 && hpa.annotation(adopt::CLAIM) == Some(index.claim()));
-        hpa.annotation(HPA_DISOWNED) != Some("false") && !ours
+        // KEDA's mark only tells its webhook to let both be: one that is to be taken over is stopped all the same.
+        (hpa.annotation(HPA_DISOWNED) != Some("false") || adopt::hands_over(object, hpa)) && !ours
     };
     let found = all.find(others)?;
     if adopt::hands_over(object, &found) {
@@ -151,6 +159,12 @@ pub fn elder_rivals(index: &Index, key: &Key, object: &Object) -> Vec<std::sync:
     let mut elder: Vec<_> = aged.filter(|(theirs, _)| *theirs < mine).collect();
     elder.sort_by(|(one, _), (other, _)| one.cmp(other));
     elder.into_iter().map(|(_, other)| other).collect()
+}
+
+/// The elder object of ours that has the workload of `object`.
+#[must_use]
+pub fn elder_of(index: &Index, key: &Key, object: &Object) -> Option<Other> {
+    elder(index, key, object, &scaled(object)?)
 }
 
 /// Of several objects of ours for one workload the oldest has it, and of one age the first by name.
@@ -273,6 +287,46 @@ mod tests {
         let new = || scaled_object("a", json!({"creationTimestamp": "2026-01-02T00:00:00Z"}));
         assert_eq!(ask(vec![old(), new()], "z"), None);
         assert_eq!(ask(vec![old(), new()], "a"), Some(Other::Elder { key: key("z") }));
+    }
+
+    /// One that is told to take over the autoscaler.
+    fn taking(name: &str, created: &str) -> Object {
+        let annotations = json!({"scaledobject.keda.sh/transfer-hpa-ownership": "true"});
+        let mut object =
+            scaled_object(name, json!({"annotations": annotations, "creationTimestamp": created}));
+        object.json["spec"]["advanced"] =
+            json!({"horizontalPodAutoscalerConfig": {"name": "keda-hpa-llama"}});
+        object
+    }
+
+    #[test]
+    fn one_that_is_to_be_taken_over_counts_whatever_it_says_to_kedas_webhook() {
+        let disowned = json!({"annotations": {HPA_DISOWNED: "false"}});
+        let found = ask(vec![taking("llama", "2026-01-01T00:00:00Z"), autoscaler(disowned)], "llama");
+        assert!(matches!(found, Some(Other::Handed { .. })), "{found:?}");
+    }
+
+    #[test]
+    fn one_that_was_handed_over_counts_again_once_its_bounds_are_put_back() {
+        let mine = || taking("llama", "2026-01-01T00:00:00Z");
+        let mut hpa = autoscaler(json!({}));
+        let patch = adopt::hand_over(&hpa, "llama", "");
+        hpa.json["metadata"]["annotations"] = patch["metadata"]["annotations"].clone();
+        for field in ["behavior", "minReplicas", "maxReplicas"] {
+            hpa.json["spec"][field] = patch["spec"][field].clone();
+        }
+        assert_eq!(ask(vec![mine(), hpa.clone()], "llama"), None);
+        hpa.json["spec"]["maxReplicas"] = json!(3);
+        assert!(matches!(ask(vec![mine(), hpa], "llama"), Some(Other::Handed { .. })));
+    }
+
+    #[test]
+    fn an_elder_goes_before_what_is_to_be_taken_over() {
+        let old = || scaled_object("z", json!({"creationTimestamp": "2026-01-01T00:00:00Z"}));
+        let new = || taking("a", "2026-01-02T00:00:00Z");
+        let all = || vec![old(), new(), autoscaler(json!({}))];
+        assert_eq!(ask(all(), "a"), Some(Other::Elder { key: key("z") }));
+        assert!(matches!(ask(all(), "z"), Some(Other::Autoscaler { .. })));
     }
 
     #[test]

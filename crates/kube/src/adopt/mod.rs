@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::object::{Kind, Object};
-pub use handover::{hand_over, handed_to, hands_over};
+pub use handover::{first_count, hand_over, handed_to, hands_over, rests};
 pub use plan::{Plan, Step, plan};
 
 /// What is wished: `true`, `confirmed`, `false`.
@@ -174,6 +174,11 @@ pub fn as_before(object: &Object) -> Value {
             Some(before) => spec.insert("behavior".to_owned(), before),
             None => spec.remove("behavior"),
         };
+        // It was handed over before it was wished for itself.
+        if let Some(before) = &record.bounds {
+            let (min, max) = handover::bounds(object, before);
+            spec.extend([("minReplicas".to_owned(), min), ("maxReplicas".to_owned(), max)]);
+        }
     }
     json
 }
@@ -222,9 +227,13 @@ pub fn give(object: &Object) -> Value {
     if record.paused_keda {
         patch["metadata"]["annotations"][PAUSED] = json!(record.paused);
     }
-    if object.id.kind == Kind::HorizontalPodAutoscaler && stopped(object) {
-        patch["spec"] = json!({"behavior": record.behavior.map(over_ours)});
-        if let Some((min, max)) = record.bounds {
+    if object.id.kind == Kind::HorizontalPodAutoscaler {
+        if stopped(object) {
+            patch["spec"] = json!({"behavior": record.behavior.map(over_ours)});
+        }
+        // Also where somebody has written other rules: with the record they would be lost.
+        if let Some(before) = record.bounds {
+            let (min, max) = handover::bounds(object, &before);
             (patch["spec"]["minReplicas"], patch["spec"]["maxReplicas"]) = (min, max);
         }
     }

@@ -140,3 +140,74 @@ fn a_wish_that_keda_copied_to_its_autoscaler_is_no_wish() {
     copy.json["metadata"]["ownerReferences"] = json!([{"kind": "ScaledObject", "name": "llama"}]);
     assert!(!ours(&copy) && !to_give_back(&copy));
 }
+
+/// An autoscaler within 3 and 5 that was handed over, and what somebody has made of it then.
+fn handed(edit: &Value) -> Object {
+    let behavior = json!({"scaleUp": {"selectPolicy": "Min"}, "scaleDown": {"selectPolicy": "Max"}});
+    let mut hpa = autoscaler(&json!({}), &behavior);
+    (hpa.json["spec"]["minReplicas"], hpa.json["spec"]["maxReplicas"]) = (json!(3), json!(5));
+    let taken = merged(&hpa, &hand_over(&hpa, "llama", "tidegate/operator"));
+    assert!(rests(&taken));
+    merged(&taken, &json!({"spec": edit}))
+}
+
+#[test]
+fn one_that_was_handed_over_and_is_then_adopted_itself_goes_by_the_bounds_it_had() {
+    let before = Object { json: as_before(&handed(&json!({}))), ..handed(&json!({})) };
+    assert_eq!(bounds_of(&before), (json!(3), json!(5)));
+    assert_eq!(before.json["spec"]["behavior"]["scaleUp"], json!({"selectPolicy": "Min"}));
+}
+
+fn bounds_of(hpa: &Object) -> (Value, Value) {
+    (hpa.json["spec"]["minReplicas"].clone(), hpa.json["spec"]["maxReplicas"].clone())
+}
+
+#[test]
+fn bounds_that_were_put_back_are_no_rest_and_what_was_put_away_is_kept() {
+    let edited = handed(&json!({"minReplicas": 3, "maxReplicas": 5}));
+    assert!(stopped(&edited) && !rests(&edited));
+    assert_eq!(handed_to(&edited).as_deref(), Some("llama"));
+    let again = merged(&edited, &hand_over(&edited, "llama", "tidegate/operator"));
+    assert!(rests(&again));
+    let given = merged(&again, &give(&again));
+    assert_eq!(given.json["spec"]["behavior"]["scaleUp"]["selectPolicy"], "Min");
+    assert_eq!(bounds_of(&given), (json!(3), json!(5)));
+}
+
+#[test]
+fn other_rules_lose_no_bounds() {
+    let edited = handed(&json!({"behavior": null}));
+    assert!(!stopped(&edited));
+    let given = merged(&edited, &give(&edited));
+    assert_eq!((bounds_of(&given), given.json["spec"].get("behavior")), ((json!(3), json!(5)), None));
+    let again = merged(&edited, &hand_over(&edited, "llama", "tidegate/operator"));
+    let given = merged(&again, &give(&again));
+    assert_eq!((bounds_of(&given), given.json["spec"].get("behavior")), ((json!(3), json!(5)), None));
+}
+
+#[test]
+fn of_one_direction_that_was_written_anew_the_other_is_what_was_put_away() {
+    let edited = handed(&json!({"behavior": {"scaleUp": {"selectPolicy": "Max"}}}));
+    let again = merged(&edited, &hand_over(&edited, "llama", "tidegate/operator"));
+    let given = merged(&again, &give(&again));
+    assert_eq!(given.json["spec"]["behavior"]["scaleUp"]["selectPolicy"], "Max");
+    assert_eq!(given.json["spec"]["behavior"]["scaleDown"]["selectPolicy"], "Max");
+}
+
+#[test]
+fn a_bound_that_was_written_since_counts_and_the_pair_stays_a_pair() {
+    let given = |edit: Value| bounds_of(&merged(&handed(&edit), &give(&handed(&edit))));
+    assert_eq!(given(json!({"maxReplicas": 9})), (json!(3), json!(9)));
+    assert_eq!(given(json!({"maxReplicas": 2})), (json!(2), json!(2)));
+    assert_eq!(given(json!({"minReplicas": 7})), (json!(7), json!(7)));
+}
+
+#[test]
+fn the_first_count_is_one_at_the_least() {
+    assert_eq!(first_count(&handed(&json!({}))), Some(3));
+    let mut plain = autoscaler(&json!({}), &Value::Null);
+    plain.json["spec"]["maxReplicas"] = json!(5);
+    assert_eq!(first_count(&plain), None, "nobody has taken it over");
+    let taken = merged(&plain, &hand_over(&plain, "llama", "tidegate/operator"));
+    assert_eq!(first_count(&taken), Some(1));
+}

@@ -412,6 +412,13 @@ impl Operator {
     fn scaled(&mut self, scale: &Scale, outcome: Result<Sent, write::Error>) -> Result<(), Error> {
         let now = self.clock.now();
         let Scale { key, workload, from, to, why, .. } = scale;
+        if key.asks == Asks::Autoscaler && !self.entries.contains_key(key) {
+            match &outcome {
+                Ok(Sent::Done) => self.woken(scale, None),
+                Err(error) => self.woken(scale, Some(&error.to_string())),
+                Ok(_) => {}
+            }
+        }
         match outcome {
             Ok(Sent::Done) => {
                 self.remark(Weight::Info, &format!("{key}: {from} → {to}  {why}"));

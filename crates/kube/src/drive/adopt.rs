@@ -7,12 +7,14 @@ use tidegate_core::scale::Reading;
 use tidegate_core::time::{Span, Time};
 
 use super::entry::OBJECT;
+use super::sight::unseen;
 use super::{Entry, Operator, Weight};
 use crate::adopt::{self, Step};
 use crate::index::target::{self, Asks, Key};
 use crate::object::{Id, Kind, Object};
+use crate::owner;
 use crate::status::notes::{self, Said, sentence};
-use crate::write::{self, How, Patch, Write};
+use crate::write::{self, How, Patch, Scale, Write};
 
 /// Between two Events that say what an object's adoption waits for: a load that moves would give one a second.
 const WAITS_PAUSE: Span = Span::from_secs(10);
@@ -72,6 +74,9 @@ impl Operator {
         if self.connection.read_only {
             return self.waits(key, "now; this operator only advises".to_owned());
         }
+        if matches!(adoption.step, Step::HandOver { .. }) && !self.may_hand_over(key) {
+            return;
+        }
         if let Some(adoption) = self.entries.get_mut(key).and_then(|entry| entry.adoption.as_mut()) {
             adoption.asked = true;
         }
@@ -93,9 +98,13 @@ impl Operator {
             Step::HandOver { hpa } => {
                 let Some(object) = self.index.object(&hpa) else { return };
                 let json = adopt::hand_over(&object, &key.name, self.index.claim());
+                let again = adopt::handed_to(&object).as_deref() == Some(&*key.name);
                 let message = format!("The HorizontalPodAutoscaler {} is stopped for this object", hpa.name);
                 self.queue
                     .push(Write::Patch(Patch { id: hpa, subresource: None, how: How::Merge, json }), now);
+                if again {
+                    return self.put_back(key, &object);
+                }
                 if !first {
                     return;
                 }
@@ -112,6 +121,37 @@ impl Operator {
                 self.note(key, Said { warning: false, reason: "AutoscalerRemoved", message });
             }
         }
+    }
+
+    /// Whether an autoscaler is handed over now: not to who leaves the workload to an elder that was read since, and not
+    /// in turn with a tool that puts back what was written into it. 1, 2, 4 … 30 s lie between two times.
+    fn may_hand_over(&mut self, key: &Key) -> bool {
+        let now = self.clock.now();
+        let Some(object) = self.index.object(&key.id()) else { return false };
+        if self.has_elder(key, &object) {
+            self.again.insert(key.clone());
+            return false;
+        }
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| !entry.handed.rests(now)) else {
+            return false;
+        };
+        let _ = entry.handed.again("handed over", now);
+        true
+    }
+
+    /// Whether the workload of an object is an elder's, of ours or of another shard at work.
+    fn has_elder(&self, key: &Key, object: &Object) -> bool {
+        owner::elder_of(&self.index, key, object).is_some()
+            || self.beside(key, object, self.clock.now()).elder.is_some()
+    }
+
+    /// Says that somebody has written into an autoscaler that was handed over, and that it is handed over again.
+    fn put_back(&mut self, key: &Key, hpa: &Object) {
+        let message = format!(
+            "The HorizontalPodAutoscaler {} was changed by somebody and is stopped for this object once more; have a tool              that applies it ignore /spec/behavior, /spec/minReplicas and /spec/maxReplicas of it",
+            hpa.id.name
+        );
+        self.note_at_times(key, Said { warning: true, reason: "AutoscalerChanged", message });
     }
 
     /// Says what an adoption waits for, when that is something else than was said last.
@@ -166,26 +206,98 @@ impl Operator {
 
     /// Looks with the next tick whether the autoscalers that were handed over to a target are still to be stopped.
     pub(super) fn look_at_handed(&mut self, key: &Key) {
-        let workload = self.entries.get(key).and_then(|entry| entry.workload.as_ref());
-        let Some(workload) = workload.filter(|_| key.asks == Asks::ScaledObject) else { return };
+        let Some(entry) = self.entries.get(key).filter(|_| key.asks == Asks::ScaledObject) else { return };
         let handed = |hpa: &Arc<Object>| adopt::handed_to(hpa).as_deref() == Some(&*key.name);
-        let all = self.index.autoscalers_of(workload).filter(handed);
-        self.again.extend(all.filter_map(|hpa| Key::of(&hpa.id)));
+        let keys: Vec<Key> = match &entry.workload {
+            Some(workload) => {
+                let all = self.index.autoscalers_of(workload).filter(handed);
+                all.filter_map(|hpa| Key::of(&hpa.id)).collect()
+            }
+            // One that could never be read: what it scales is not known once it is gone.
+            None => {
+                let all = self.index.objects_of(&Kind::HorizontalPodAutoscaler, &key.namespace);
+                all.filter(handed).filter_map(|hpa| Key::of(&hpa.id)).collect()
+            }
+        };
+        self.again.extend(keys);
     }
 
     /// Whether an autoscaler is stopped for a ScaledObject that takes it over still, or is another operator's to start.
-    fn stays_handed(&self, hpa: &Object) -> bool {
+    fn stays_handed(&mut self, hpa: &Object) -> bool {
         let Some(to) = adopt::handed_to(hpa) else { return false };
-        if hpa.annotation(adopt::CLAIM) != Some(self.index.claim()) {
-            return true;
-        }
         let id = Id::new(Kind::ScaledObject, &hpa.id.namespace, &to);
-        self.index.object(&id).is_some_and(|object| {
+        let object = self.index.object(&id);
+        self.look_for_claimer_of(hpa);
+        if hpa.annotation(adopt::CLAIM) != Some(self.index.claim()) {
+            if self.is_of_another_shard(hpa, self.clock.now()) {
+                // Where its ScaledObject is gone it is looked at until that shard has started it, or is gone as well: a
+                // lease that ends brings nothing of the objects it stood for.
+                if object.is_none() {
+                    self.again.extend(Key::of(&hpa.id));
+                }
+                return true;
+            }
+            if object.as_ref().is_some_and(|object| !self.index.shares(object)) {
+                return true;
+            }
+        }
+        object.is_some_and(|object| {
             self.index.ours(&object)
                 && !object.deleting()
                 && adopt::hands_over(&object, hpa)
+                && Key::of(&id).is_some_and(|key| !self.has_elder(&key, &object))
                 && target::scaled(&object).map(|id| id.name) == target::scaled(hpa).map(|id| id.name)
         })
+    }
+
+    /// Whether an autoscaler that was handed over can go on from the count that is there. At zero it rests by itself, so
+    /// a workload that its ScaledObject has brought there is given its first replicas before; it is asked for again with
+    /// each tick. Where that is refused, the autoscaler is given back all the same.
+    fn wakes(&mut self, key: &Key, hpa: &Object) -> bool {
+        let (Some(to), Some(id)) = (adopt::first_count(hpa), target::scaled(hpa)) else { return true };
+        if self.parting.contains_key(key) {
+            return true;
+        }
+        // It is watched until then: its ScaledObject looks at it no longer.
+        self.index.uses(key, BTreeSet::from([id.clone()]));
+        self.want();
+        let Some(workload) = self.index.workload(&id) else {
+            let looked = unseen(&id, &self.index, &self.blind).is_some();
+            if !looked {
+                self.again.insert(key.clone());
+            }
+            return looked;
+        };
+        if workload.fleet.spec > 0 {
+            return true;
+        }
+        let scale = Scale {
+            key: key.clone(),
+            uid: Arc::clone(&workload.uid),
+            version: Arc::clone(&workload.resource_version),
+            workload: id,
+            from: 0,
+            to,
+            why: "the HorizontalPodAutoscaler is given back, and would rest at zero".to_owned(),
+        };
+        self.queue.push(Write::Scale(scale), self.clock.now());
+        self.again.insert(key.clone());
+        false
+    }
+
+    /// What became of the first replicas of a workload whose autoscaler is given back.
+    pub(super) fn woken(&mut self, scale: &Scale, refused: Option<&str>) {
+        let (now, Scale { key, workload, to, .. }) = (self.clock.now(), scale);
+        self.again.insert(key.clone());
+        if let Some(why) = refused {
+            let _ = self.parting.entry(key.clone()).or_default().again(why, now);
+            return;
+        }
+        let message = format!(
+            "{} had no replicas, where this autoscaler rests: it was given {to} before the autoscaler was given back",
+            workload.name
+        );
+        self.note(key, Said { warning: false, reason: "WorkloadStarted", message });
     }
 
     /// An object is not ours, or not any more: what of ours is on it is taken away.
@@ -211,6 +323,9 @@ impl Operator {
                 self.again.insert(key.clone());
                 return;
             }
+        }
+        if !self.wakes(key, object) {
+            return;
         }
         let patch = Patch { id: key.id(), subresource: None, how: How::Merge, json: adopt::give(object) };
         self.queue.push(Write::Patch(patch), now);

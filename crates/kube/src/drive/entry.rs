@@ -65,6 +65,8 @@ pub struct Entry {
     pub leave: Option<Leave>,
     pub(super) taken: Option<Taken>,
     pub(super) adoption: Option<super::adopt::Adoption>,
+    /// Between two times that its autoscaler is handed over: somebody may put back what was written into it.
+    pub(super) handed: Refusal,
     /// Whether another shard has it, and writes its status.
     pub(super) elsewhere: bool,
     /// By what it depends on other shards.
@@ -204,6 +206,7 @@ impl Entry {
             trouble: None,
             held: None,
             adoption: None,
+            handed: Refusal::default(),
             elsewhere: false,
             leans: Leans::default(),
             refused: Default::default(),

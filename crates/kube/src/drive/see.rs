@@ -147,7 +147,8 @@ impl Operator {
         self.look_at_handed(key);
         let other = owner::other(&self.index, key, &object, now, self.kedas.at_work());
         let Beside { elsewhere, elder, leans } = self.beside(key, &object, now);
-        let (rival, whose) = elder.filter(|_| other.is_none()).unzip();
+        let open = matches!(other, None | Some(owner::Other::Handed { .. }));
+        let (rival, whose) = elder.filter(|_| open).unzip();
         let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry::new(key.clone()));
         if entry.since == Time::ORIGIN {
             entry.since = now;
@@ -159,7 +160,7 @@ impl Operator {
         entry.recheck = leans.elders.then(|| now + AGAIN).or_else(|| keda.then(|| now + owner::ALIVE));
         self.afar.due |= entry.leans != leans;
         entry.leans = leans;
-        let other = other.or(rival);
+        let other = rival.or(other);
         let mut saying = None;
         match adopt::plan(&object, other) {
             Plan::Write => {}

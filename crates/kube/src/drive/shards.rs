@@ -1,6 +1,6 @@
 //! Several operators in one cluster, each with its share: whose an object is where two selectors choose it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,6 +46,8 @@ pub(super) fn claim(namespace: &str, shard: &str) -> String {
 pub(super) struct Afar {
     /// Those that are watched.
     pub(super) leases: BTreeSet<Scope>,
+    /// The one that each autoscaler goes by which was handed over by a shard of another namespace.
+    handed: BTreeMap<Id, Scope>,
     /// Whether claims have changed since.
     pub(super) due: bool,
 }
@@ -134,15 +136,28 @@ impl Operator {
     /// The leases in other namespaces that have to be seen: of who has claimed what is looked at now. Those that are
     /// watched already keep their place when there are too many.
     pub(super) fn look_for_claimers(&mut self) {
-        let claimers: BTreeSet<&Scope> =
-            self.entries.values().flat_map(|entry| &entry.leans.claimers).collect();
+        let mut handed = std::mem::take(&mut self.afar.handed);
+        handed.retain(|hpa, _| self.index.object(hpa).is_some());
+        let of_entries = self.entries.values().flat_map(|entry| &entry.leans.claimers);
+        let claimers: BTreeSet<&Scope> = of_entries.chain(handed.values()).collect();
         let (known, new): (Vec<&Scope>, Vec<&Scope>) =
             claimers.into_iter().partition(|scope| self.afar.leases.contains(*scope));
         let afar: BTreeSet<Scope> = known.into_iter().chain(new).take(AFAR_MAX).cloned().collect();
         // What is not watched any more is not known any more.
         let near = self.namespace.clone();
         self.shards.keep(|id| *id.namespace == *near || is_afar(&afar, id));
-        self.afar = Afar { leases: afar, due: false };
+        self.afar = Afar { leases: afar, handed, due: false };
+    }
+
+    /// Has the lease watched of whoever has claimed an autoscaler that was handed over, and of nobody where that is ours.
+    pub(super) fn look_for_claimer_of(&mut self, hpa: &Object) {
+        let claimer = self.claim_of_another(hpa).filter(|(namespace, _)| **namespace != *self.namespace);
+        let scope = claimer.map(|(namespace, shard)| afar(namespace, shard));
+        let before = match &scope {
+            Some(scope) => self.afar.handed.insert(hpa.id.clone(), scope.clone()),
+            None => self.afar.handed.remove(&hpa.id),
+        };
+        self.afar.due |= before != scope;
     }
 
     /// What other shards have to do with an object. Who only advises writes beside nobody.

@@ -11,8 +11,9 @@ use std::time::Duration;
 use kube::Client;
 use serde_json::{Value, json};
 
-use crate::adopt::{PAUSE_KEDA, Stands, WISH, Wish, give, made_by_keda, ours, stopped};
+use crate::adopt::{PAUSE_KEDA, Stands, WISH, Wish, first_count, give, made_by_keda, ours, stopped};
 use crate::ask;
+use crate::index::target::scaled;
 use crate::object::{Kind, Object};
 pub(crate) use keda::LEASE as KEDA_LEASE;
 pub use keda::alive;
@@ -146,12 +147,25 @@ pub async fn release(client: &Client, asked: &Asked, say: Say<'_>) -> Result<Out
             if asked.at_once
                 && let Some(object) = Object::new(target.id.kind.clone(), now)
             {
+                wake(client, &object, say).await?;
                 ask::patch(client, &target.id, &give(&object)).await?;
             }
         }
         open.push((target, false));
     }
     settle(client, asked, open, "given back", say).await
+}
+
+/// A workload at zero gets its first replicas before an autoscaler that was handed over is given back: it would rest.
+async fn wake(client: &Client, hpa: &Object, say: Say<'_>) -> Result<(), Error> {
+    let (Some(to), Some(id)) = (first_count(hpa), scaled(hpa)) else { return Ok(()) };
+    let workload = ask::get(client, &id).await?;
+    let Some(workload) = workload.filter(|workload| workload.count("/spec/replicas") == Some(0)) else {
+        return Ok(());
+    };
+    ask::scale(client, &workload, to).await?;
+    say(&format!("{}: {} had no replicas and is given {to}", Named(hpa), id.name));
+    Ok(())
 }
 
 /// The objects that are meant, all of which are there.

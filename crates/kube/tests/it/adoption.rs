@@ -11,7 +11,7 @@ use super::rig::{Operator, Prometheus, connect, decisions, deployment, pod, scal
 use super::server::Server;
 use super::sight::Page;
 
-fn asked(targets: &[&str]) -> Asked {
+pub(crate) fn asked(targets: &[&str]) -> Asked {
     Asked {
         targets: targets.iter().map(|name| (*name).to_owned()).collect(),
         all: targets.is_empty(),
