@@ -148,7 +148,8 @@ impl Operator {
     /// Says that somebody has written into an autoscaler that was handed over, and that it is handed over again.
     fn put_back(&mut self, key: &Key, hpa: &Object) {
         let message = format!(
-            "The HorizontalPodAutoscaler {} was changed by somebody and is stopped for this object once more; have a tool              that applies it ignore /spec/behavior, /spec/minReplicas and /spec/maxReplicas of it",
+            "The HorizontalPodAutoscaler {} was changed by somebody and is stopped for this object once more; have a tool \
+             that applies it ignore /spec/behavior, /spec/minReplicas and /spec/maxReplicas of it",
             hpa.id.name
         );
         self.note_at_times(key, Said { warning: true, reason: "AutoscalerChanged", message });
